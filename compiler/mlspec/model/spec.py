@@ -1,0 +1,106 @@
+"""What the user wrote, typed and checked: the result of `validate`. Nothing is decided here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Platform = Literal["macos", "linux"]
+Accelerator = Literal["metal", "cpu", "cuda12", "cuda13"]
+Arch = Literal["arm64", "amd64"]
+PythonVersion = Literal["3.11", "3.12", "3.13"]
+
+
+class Frozen(BaseModel):
+    """The base of all parts of a spec. Validators are built at first use: a build pays for what it touches."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True, populate_by_name=True)
+
+
+class Source(Frozen):
+    """Where a model's files come from: exactly one of `path`, `hf` and `store`.
+
+    `path` is relative to the project, or to the declared root `root`. `revision` is a full commit hash of `hf`.
+    `store` is `name:version` in BentoML's model store.
+    """
+
+    path: str | None = None
+    root: str | None = None
+    hf: str | None = None
+    revision: str | None = None
+    store: str | None = None
+
+    def key(self) -> dict[str, str]:
+        """The source as the spec gives it, without what is unset: safe to write down, never an absolute path."""
+        return {k: v for k, v in self.model_dump(include=set(Source.model_fields)).items() if v is not None}
+
+
+class Metadata(Frozen):
+    name: str
+    project: str
+    description: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Limits(Frozen):
+    """`max_tokens` generated for a request, `timeout_s` for an answer, `max_body_bytes` of a request."""
+
+    max_tokens: int = 512
+    timeout_s: float = 120
+    max_body_bytes: int = 1_048_576
+    queue: int = 64
+
+
+class EnvironmentValue(Frozen):
+    """A variable of the service's environment; without `value` it must be set where the service starts."""
+
+    name: str
+    value: str | None = None
+
+
+class ServiceSpec(Frozen):
+    backend: str = "bentoml"
+    endpoints: tuple[str, ...] = ("predict", "stream")
+    concurrency: int | Literal["auto"] = "auto"
+    limits: Limits = Field(default_factory=Limits)
+    env: tuple[EnvironmentValue, ...] = ()
+
+
+class TargetSpec(Frozen):
+    name: str
+    platform: Platform = "macos"
+    accelerator: Accelerator | None = None
+    arch: Arch | None = None
+    python: PythonVersion = "3.11"
+
+
+class Expectation(Frozen):
+    """What a test wants of an answer: each key that is set must hold."""
+
+    status: int = 200
+    contains: str | None = None
+    equals: Any = None
+    finish_reason: str | None = None
+    max_latency_s: float | None = None
+
+
+class TestCase(Frozen):
+    """One request to the running service: the body of `POST /predict` and what must come back."""
+
+    __test__ = False
+
+    name: str = ""
+    predict: dict[str, Any]
+    expect: Expectation = Field(default_factory=Expectation)
+
+
+class Spec(Frozen):
+    """A whole spec. `model` is the runner's own type: see `Runner.model_type`."""
+
+    metadata: Metadata
+    runner: str
+    model: Any
+    service: ServiceSpec = Field(default_factory=ServiceSpec)
+    targets: tuple[TargetSpec, ...] = (TargetSpec.model_construct(name="mac"),)
+    tests: tuple[TestCase, ...] = ()

@@ -1,0 +1,23 @@
+"""The place where a spec is to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlspec.model.spec import Accelerator, Arch, Platform, PythonVersion
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target with its defaults filled in."""
+
+    name: str
+    platform: Platform
+    accelerator: Accelerator
+    arch: Arch
+    python: PythonVersion
+
+    @property
+    def constraint_set(self) -> str:
+        """The name of the tested set of requirements: `macos`, `linux-cpu`, `linux-cuda12` or `linux-cuda13`."""
+        return "macos" if self.platform == "macos" else f"linux-{self.accelerator}"
