@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from mlspec.model.facts import Facts, Located
+from mlspec.model.spec import Spec
+from mlspec.model.target import Target
 
 PLAN_VERSION = 1
 RUNTIME_API = 1
 
 
 @dataclass(frozen=True)
+class Resolved:
+    """A spec with the facts of its models, for one target."""
+
+    spec: Spec
+    facts: Facts
+    located: tuple[Located, ...]
+    target: Target
+
+
+@dataclass(frozen=True)
 class Decision:
-    """One decided value: `rule` says why, `inputs` are pointers into the spec, facts or data rows it came from."""
+    """One decided value. `rule` says why; `inputs` are what it came from: JSON pointers into the spec
+    (`spec:/model/context_length`), facts (`facts:base/context_length`) or data rows, never line numbers."""
 
     key: str
     value: Any
@@ -23,10 +39,54 @@ class Decision:
 
 @dataclass(frozen=True)
 class RunnerPlan:
-    """A runner's part of a plan. `settings` is what its runtime reads; `environment` is set before it is imported;
-    `system_packages` are Debian packages of an image; `user_files` come from the project into the bundle."""
+    """A runner's part of a plan.
+
+    `settings` is what its runtime reads; `concurrency` requests are computed at once; `environment` is set where the
+    service starts; `system_packages` are the Debian packages that an image needs.
+    """
 
     decisions: tuple[Decision, ...]
     settings: Mapping[str, Any]
-    environment: Mapping[str, str]
+    concurrency: int
+    environment: Mapping[str, str] = field(default_factory=dict)
     system_packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole plan of one bundle.
+
+    `runtime` is the block of plan.json that the bundle reads; `written` maps a path in the bundle to the file that is
+    copied there, `links` to a model's folder on this computer (no part of the bundle's bytes).
+    """
+
+    resolved: Resolved
+    task: str
+    decisions: tuple[Decision, ...]
+    runtime: Mapping[str, Any]
+    environment: Mapping[str, str]
+    required_environment: tuple[str, ...]
+    system_packages: tuple[str, ...]
+    requirements: tuple[str, ...]
+    copied: Mapping[str, Path]
+    links: Mapping[str, Path]
+
+    @property
+    def spec(self) -> Spec:
+        return self.resolved.spec
+
+    @property
+    def target(self) -> Target:
+        return self.resolved.target
+
+    @property
+    def folder(self) -> str:
+        """Where the bundle goes below the output folder."""
+        return f"{self.spec.metadata.project}/{self.spec.metadata.name}/{self.target.name}"
+
+    def value(self, key: str) -> Any:
+        """A decided value by its key; a KeyError if there is none."""
+        for decision in self.decisions:
+            if decision.key == key:
+                return decision.value
+        raise KeyError(key)

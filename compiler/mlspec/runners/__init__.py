@@ -7,19 +7,19 @@ the bundle, imports `mlspec_runtime` and never `mlspec`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from mlspec import plugins
 from mlspec.model.document import Pointer
 from mlspec.model.facts import Facts, ModelFacts, ModelRef
 from mlspec.model.plan import RunnerPlan
+from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 
 RUNNER_API = 1
-GROUP = "mlspec.runners"
 
 
 class Faults(Protocol):
@@ -30,7 +30,10 @@ class Faults(Protocol):
 
 
 class Runner(Protocol):
-    """What a framework gives the compiler. `runner_api` is the version of this protocol that it was written for."""
+    """What a framework gives the compiler. `runner_api` is the version of this protocol that it was written for.
+
+    Of `tasks`, the first is the default. `pointer`s of models are within the spec's `model` block.
+    """
 
     runner_api: int
     name: str
@@ -50,7 +53,7 @@ class Runner(Protocol):
     def inspect(self, ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | None:
         """Read configuration and headers, never weights; None after a fault was reported."""
 
-    def plan(self, model: Any, facts: Facts, target: Target, faults: Faults) -> RunnerPlan | None:
+    def plan(self, spec: Spec, facts: Facts, target: Target, faults: Faults) -> RunnerPlan | None:
         """Decide all that the runner decides; None after a fault was reported."""
 
     def requirements(self, model: Any, target: Target) -> tuple[str, ...]:
@@ -64,26 +67,11 @@ class Runner(Protocol):
 
 
 def find(name: str) -> Runner | None:
-    """The runner of this name: a built-in folder, else an installed entry point; None if there is neither."""
-    folder = name.replace("-", "_")
-    if folder.isidentifier() and (Path(__file__).parent / folder / "build.py").is_file():
-        runner: Runner = import_module(f"mlspec.runners.{folder}.build").RUNNER
-        return runner
-    return _installed(name)
-
-
-def _installed(name: str) -> Runner | None:
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group=GROUP, name=name):
-        runner: Runner = point.load()
-        return runner
-    return None
+    """The runner of this name, None if there is none."""
+    found: Runner | None = plugins.find("runners", name)
+    return found
 
 
 def names() -> tuple[str, ...]:
-    """All runner names that a spec may use here, sorted. Scans the entry points: for messages, not for the build."""
-    from importlib.metadata import entry_points
-
-    built_in = {f.parent.name.replace("_", "-") for f in Path(__file__).parent.glob("*/build.py")}
-    return tuple(sorted(built_in | {p.name for p in entry_points(group=GROUP)}))
+    """All runner names that a spec may use here, sorted."""
+    return plugins.names("runners")

@@ -1,0 +1,1 @@
+"""BentoML as what serves a bundle."""

@@ -1,0 +1,163 @@
+"""The command line: arguments in, a report out, an exit code. No logic."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlspec import __version__
+from mlspec.errors import CommandError
+
+OK, FINDINGS, USAGE, FAILED, OUR_BUG = 0, 1, 2, 3, 4
+
+FORMATS = ("text", "concise", "json", "sarif", "github")
+_EXIT_CODES = "exit codes: 0 fine, 1 findings, 2 wrong usage, 3 the build failed, 4 a bug of mlspec's"
+_BUG = """\
+mlspec: internal error: {error}
+  This is a bug of mlspec's, not of your spec. Please report it with the command, the spec and what
+  MLSPEC_DEBUG=1 mlspec … prints (it shows where it happened). mlspec {version}, Python {python}.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (see `mlspec --help`)."""
+    options = _parser().parse_args(arguments)
+    try:
+        run = import_module(f"mlspec.commands.{options.module}").run
+        code: int = run(options)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`mlspec schema | head`): nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except CommandError as error:
+        sys.stderr.write(f"error[{error.code}]: {error.message}\n" + (f"  help: {error.help}\n" if error.help else ""))
+        return FINDINGS
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug gets its own exit code
+        if os.environ.get("MLSPEC_DEBUG"):
+            raise
+        python = sys.version.split()[0]
+        sys.stderr.write(_BUG.format(error=f"{type(error).__name__}: {error}", version=__version__, python=python))
+        return OUR_BUG
+
+
+def _parser() -> argparse.ArgumentParser:
+    about = "Compile YAML model specs to running model services."
+    parser = argparse.ArgumentParser(prog="mlspec", description=about, epilog=_EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"mlspec {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_build(commands)
+    _add_check(commands)
+    _add_serve(commands)
+    _add_test(commands)
+    _add_init(commands)
+    _add_others(commands)
+    return parser
+
+
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def _command(commands: _Commands, name: str, about: str, module: str = "") -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".", epilog=_EXIT_CODES)
+    parser.set_defaults(module=module or name)
+    return parser
+
+
+def _add_build(commands: _Commands) -> None:
+    parser = _command(commands, "build", "check specs and write their bundles")
+    _takes_specs(parser)
+    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="where bundles go (the project's build/)")
+    _takes_target(parser)
+    _takes_format(parser)
+
+
+def _add_check(commands: _Commands) -> None:
+    parser = _command(commands, "check", "check specs and their models; write nothing")
+    _takes_specs(parser)
+    _takes_format(parser)
+
+
+def _add_serve(commands: _Commands) -> None:
+    parser = _command(commands, "serve", "build a spec and serve it here, until Ctrl-C")
+    _takes_one_spec(parser)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    parser.add_argument("--port", type=_port, default=3000, help="port to listen at (%(default)s)")
+
+
+def _add_test(commands: _Commands) -> None:
+    parser = _command(commands, "test", "build and serve a spec, run its tests against it, stop")
+    _takes_one_spec(parser)
+
+
+def _add_init(commands: _Commands) -> None:
+    parser = _command(commands, "init", "write a commented spec for a model's folder")
+    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL_DIR", help="an MLX model or adapter to look at")
+    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="the spec to write (specs/NAME.yaml)")
+    parser.add_argument("--name", help="the service's name (from the folder's)")
+    parser.add_argument("--example", action="store_true", help="write the example: a spec, a tiny model, an adapter")
+
+
+def _add_others(commands: _Commands) -> None:
+    fetch = _command(commands, "fetch", "download the models that specs name on the Hugging Face hub")
+    _takes_specs(fetch)
+    fmt = _command(commands, "fmt", "format specs; comments are kept")
+    fmt.add_argument("specs", nargs="+", type=Path, metavar="SPEC", help="a spec, or a folder of specs")
+    fmt.add_argument("--check", action="store_true", help="write nothing; exit 1 if a spec would change")
+    schema = _command(commands, "schema", "print the JSON Schema of a spec")
+    schema.add_argument("kind", nargs="?", choices=("mlspec", "project", "plan"), default="mlspec", help="(%(default)s)")
+    explain = _command(commands, "explain", "explain a diagnostic's code")
+    explain.add_argument("code", nargs="?", metavar="CODE", help="without one: all codes")
+    templates = _command(commands, "templates", "list, show or eject the templates of bundles")
+    templates.add_argument("action", choices=("list", "show", "eject"))
+    templates.add_argument("name", nargs="?", metavar="TEMPLATE")
+
+
+def _takes_specs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("specs", nargs="+", type=Path, metavar="SPEC", help="a spec, or a folder of specs")
+    _takes_roots(parser)
+
+
+def _takes_one_spec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("spec", type=Path, metavar="SPEC")
+    _takes_target(parser)
+    _takes_roots(parser)
+
+
+def _takes_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--target", metavar="NAME", help="this target only")
+
+
+def _takes_roots(parser: argparse.ArgumentParser) -> None:
+    help = "where a root that mlspec.yaml declares is on this computer"
+    parser.add_argument("--root", action="append", default=[], type=_root, metavar="NAME=DIR", help=help)
+
+
+def _takes_format(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output-format", choices=FORMATS, default="text", help="of what is found (%(default)s)")
+
+
+def _root(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not (name and equals and folder):
+        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=DIR")
+    return name, Path(folder).expanduser().absolute()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is no port: 1 to 65535")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

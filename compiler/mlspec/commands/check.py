@@ -1,0 +1,15 @@
+"""`mlspec check`: everything that `build` does, but for writing."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from mlspec import pipeline
+from mlspec.commands import spec_files, surroundings, tell
+from mlspec.diagnostics import Report
+
+
+def run(options: Namespace) -> int:
+    report = Report()
+    pipeline.check(spec_files(options.specs), surroundings(options), report)
+    return tell(report, options, to_stdout=True)

@@ -1,0 +1,13 @@
+"""What a command tells a user when it can't do what was asked, where no place in a spec is to blame."""
+
+from __future__ import annotations
+
+
+class CommandError(Exception):
+    """A user's mistake or a trouble of the surroundings: `code` names its page, `help` is the remedy."""
+
+    def __init__(self, code: str, message: str, help: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.help = help

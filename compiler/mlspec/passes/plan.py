@@ -1,0 +1,132 @@
+"""plan: everything that can be decided before run time, each value with its reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlspec.backends import Backend
+from mlspec.diagnostics import Report
+from mlspec.model.document import Document
+from mlspec.model.plan import RUNTIME_API, Decision, Plan, Resolved, RunnerPlan
+from mlspec.passes.inspect import ModelFaults
+from mlspec.runners import Runner
+from mlspec.workspace import Workspace
+
+_RUNTIME = Path(__file__).parent.parent.parent / "mlspec_runtime"
+
+
+def plan(
+    resolved: Resolved, runner: Runner, backend: Backend, document: Document, workspace: Workspace, report: Report
+) -> Plan | None:
+    """The plan of one target; None after a fault was reported."""
+    spec, target = resolved.spec, resolved.target
+    decided = runner.plan(spec, resolved.facts, target, ModelFaults(document, report))
+    requirements = _requirements(runner, backend, resolved, document, report)
+    if decided is None or requirements is None:
+        return None
+    environment = {**decided.environment, **{e.name: e.value for e in spec.service.env if e.value is not None}}
+    required = tuple(e.name for e in spec.service.env if e.value is None)
+    task = spec.task or runner.tasks[0]
+    return Plan(
+        resolved=resolved,
+        task=task,
+        decisions=(*_target_decisions(resolved), *decided.decisions, *backend.decide(resolved, decided)),
+        runtime=_runtime(resolved, runner, decided, task, environment, required),
+        environment=environment,
+        required_environment=required,
+        system_packages=decided.system_packages,
+        requirements=requirements,
+        copied=_copied(resolved, runner, workspace),
+        links={f"models/{found.ref.role}": found.folder for found in resolved.located},
+    )
+
+
+def _target_decisions(resolved: Resolved) -> tuple[Decision, ...]:
+    target = resolved.target
+    given = next(t for t in resolved.spec.targets if t.name == target.name)
+    index = resolved.spec.targets.index(given)
+    values = (("accelerator", given.accelerator, target.accelerator), ("arch", given.arch, target.arch))
+    return tuple(
+        Decision(
+            f"target.{key}",
+            value,
+            "as the spec says" if written else f"the default of {target.platform}",
+            (f"spec:/targets/{index}/{key if written else 'platform'}",),
+        )
+        for key, written, value in values
+    )
+
+
+def _runtime(
+    resolved: Resolved,
+    runner: Runner,
+    decided: RunnerPlan,
+    task: str,
+    environment: Mapping[str, str],
+    required: tuple[str, ...],
+) -> dict[str, Any]:
+    """The block that the bundle reads; `mlspec_runtime.plan` is its reader."""
+    spec = resolved.spec
+    return {
+        "runtime_api": RUNTIME_API,
+        "service": {
+            "name": spec.metadata.name,
+            "project": spec.metadata.project,
+            "target": resolved.target.name,
+            "description": spec.metadata.description,
+        },
+        "task": task,
+        "runner": {
+            "name": runner.name,
+            "module": f"mlspec_runtime.runners.{_folder(runner)}.runtime",
+            "settings": dict(decided.settings),
+        },
+        "endpoints": list(spec.service.endpoints),
+        "limits": {**spec.service.limits.model_dump(mode="json"), "concurrency": decided.concurrency},
+        "environment": {"set": dict(environment), "required": list(required)},
+        "models": [_model(facts) for facts in resolved.facts.models],
+    }
+
+
+def _model(facts: Any) -> dict[str, Any]:
+    files = [vars(file) for file in facts.files]
+    return {"role": facts.ref.role, "source": facts.ref.source.key(), "files": files}
+
+
+def _folder(runner: Runner) -> str:
+    return runner.name.replace("-", "_")
+
+
+def _copied(resolved: Resolved, runner: Runner, workspace: Workspace) -> dict[str, Path]:
+    """What goes into the bundle as it is: the serve-time library, the runner's part of it, the user's files."""
+    library = {f"mlspec_runtime/{p.relative_to(_RUNTIME).as_posix()}": p for p in sorted(_RUNTIME.rglob("*.py"))}
+    folder = f"mlspec_runtime/runners/{_folder(runner)}"
+    own = {f"{folder}/{name}": path for name, path in runner.runtime_files().items()}
+    user = {f"user/{path}": workspace.root / path for path in runner.user_files(resolved.spec.model)}
+    return {**library, **own, **user}
+
+
+def _requirements(
+    runner: Runner, backend: Backend, resolved: Resolved, document: Document, report: Report
+) -> tuple[str, ...] | None:
+    """The union of what runner and backend pin; two versions of one package are a fault."""
+    ours = runner.requirements(resolved.spec.model, resolved.target)
+    theirs = backend.requirements(resolved.target)
+    pinned = {name: lines for name, lines in _by_name(theirs).items() if lines != _by_name(ours).get(name, lines)}
+    for name, lines in sorted(pinned.items()):
+        message = f"two versions of {name}: the runner pins {_by_name(ours)[name]}, the backend {lines}"
+        help = f"take the version that {backend.name} was tested with"
+        report.error("requirements-conflict", message, document.value_span(("model",)), help=help)
+    return None if pinned else tuple(sorted({*ours, *theirs}))
+
+
+def _by_name(lines: tuple[str, ...]) -> dict[str, str]:
+    """Each package's pins in one text, by its normalised name (PEP 503)."""
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        name = re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]).lower()
+        found.setdefault(name, []).append(line)
+    return {name: ", ".join(sorted(pins)) for name, pins in found.items()}

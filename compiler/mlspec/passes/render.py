@@ -1,0 +1,68 @@
+"""render: templates to text, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import TemplateError, TemplateSyntaxError
+
+from mlspec.backends import Backend
+from mlspec.diagnostics import Report, Span
+from mlspec.model.bundle import Bundle
+from mlspec.model.plan import Plan
+from mlspec.rendering.context import context, neutral
+from mlspec.rendering.documents import plan_document, to_json, to_yaml
+from mlspec.rendering.environment import TemplateFolders, environment
+from mlspec.rendering.filters import UnsafeValue
+from mlspec.rendering.shapes import shape
+from mlspec.resources import folder
+
+
+class Renderer:
+    """The templates of a project, ready for any number of plans."""
+
+    def __init__(self, user_templates: Path | None = None, cache: Path | None = None) -> None:
+        self._folders = TemplateFolders(folder("templates"), user_templates)
+        self._environment = environment(folder("templates"), user_templates, cache)
+
+    def render(self, plan: Plan, backend: Backend, report: Report) -> Bundle | None:
+        """All files of the bundle; None after a fault of a template was reported."""
+        given, plain = context(plan), neutral(plan)
+        texts = {
+            path: self._text(path, template, given, plain, report)
+            for path, template in backend.templates(plan.target).items()
+        }
+        if report.failed:
+            return None
+        files = {path: text.encode() for path, text in texts.items() if text is not None}
+        files |= {path: to_yaml(data) for path, data in backend.documents(plan).items()}
+        files |= {path: source.read_bytes() for path, source in plan.copied.items()}
+        files["plan.json"] = to_json(plan_document(plan))
+        files["requirements.txt"] = "".join(f"{line}\n" for line in plan.requirements).encode()
+        return Bundle(plan.folder, dict(sorted(files.items())), plan.links)
+
+    def _text(
+        self, path: str, template: str, given: Mapping[str, Any], plain: Mapping[str, Any], report: Report
+    ) -> str | None:
+        """One file, if it has the shape that it has with neutral strings."""
+        try:
+            loaded = self._environment.get_template(template)
+            text, expected = loaded.render(given), loaded.render(plain)
+            if shape(path, text) == shape(path, expected):
+                return str(text)
+            problem, line = f"a string of the spec changed the shape of {path}", 1
+        except SyntaxError as fault:
+            problem, line = f"{path} would be no Python: {fault.msg}", 1
+        except TemplateSyntaxError as fault:
+            problem, line = str(fault.message), fault.lineno
+        except (TemplateError, UnsafeValue, RecursionError, TypeError, ValueError, ArithmeticError) as fault:
+            problem, line = f"{path}: {fault}", 1
+        self._fault(template, problem, line, report)
+        return None
+
+    def _fault(self, template: str, problem: str, line: int, report: Report) -> None:
+        file = str(self._folders.path(template) or template)
+        help = f"compare it with: mlspec templates show {template}"
+        report.error("template", problem, Span(file, line, 1, line, 1), help=help)

@@ -1,0 +1,21 @@
+"""resolve: one value for each target, with the defaults that depend on its platform filled in."""
+
+from __future__ import annotations
+
+from mlspec.model.facts import Facts, Located
+from mlspec.model.plan import Resolved
+from mlspec.model.spec import Accelerator, Arch, Platform, Spec, TargetSpec
+from mlspec.model.target import Target
+
+_DEFAULTS: dict[Platform, tuple[Accelerator, Arch]] = {"macos": ("metal", "arm64"), "linux": ("cpu", "amd64")}
+
+
+def resolve(spec: Spec, facts: Facts, located: tuple[Located, ...], wanted: str | None = None) -> tuple[Resolved, ...]:
+    """The spec for each of its targets, or for the one named `wanted`."""
+    targets = (_target(t) for t in spec.targets if wanted in (None, t.name))
+    return tuple(Resolved(spec, facts, located, target) for target in targets)
+
+
+def _target(given: TargetSpec) -> Target:
+    accelerator, arch = _DEFAULTS[given.platform]
+    return Target(given.name, given.platform, given.accelerator or accelerator, given.arch or arch, given.python)

@@ -1,0 +1,159 @@
+"""The story of a build: the passes in their order. Start reading here.
+
+    Path --load--> Document --validate--> Spec --inspect--> Facts --resolve--> Resolved --plan--> Plan --render--> Bundle
+                                                                               one for each target         --package--> disk
+
+Each pass takes values and gives a value, or None after it has put what is wrong into the report. Nothing below asks
+what computer it runs on: `Surroundings` says what may be known of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlspec import backends, runners
+from mlspec.backends import Backend
+from mlspec.diagnostics import Related, Report
+from mlspec.model.bundle import Bundle
+from mlspec.model.document import Document
+from mlspec.model.facts import Facts, Located
+from mlspec.model.plan import Plan
+from mlspec.model.spec import Spec
+from mlspec.passes.inspect import inspect
+from mlspec.passes.load import load
+from mlspec.passes.package import package
+from mlspec.passes.plan import plan
+from mlspec.passes.render import Renderer
+from mlspec.passes.resolve import resolve
+from mlspec.passes.validate import validate
+from mlspec.runners import Runner
+from mlspec.workspace import Surroundings, Workspace, open_workspace
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A valid spec and who takes care of it."""
+
+    document: Document
+    workspace: Workspace
+    spec: Spec
+    runner: Runner
+    backend: Backend
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What is to be written for one target of a spec."""
+
+    checked: Checked
+    plan: Plan
+    bundle: Bundle
+
+
+@dataclass
+class Pipeline:
+    """The passes over any number of specs; what they share is made once."""
+
+    here: Surroundings
+    _renderers: dict[Path | None, Renderer] = field(default_factory=dict)
+
+    def check(self, path: Path, report: Report) -> Checked | None:
+        """load and validate: what can be said of the spec alone."""
+        document = load(path, self.here.shown(path), report)
+        workspace = open_workspace(path, self.here, report)
+        if document is None or workspace is None:
+            return None
+        spec = validate(document, report, roots=workspace.roots)
+        if spec is None:
+            return None
+        runner, backend = runners.find(spec.runner), backends.find(spec.service.backend)
+        if runner is None or backend is None:
+            return None
+        return Checked(document, workspace, spec, runner, backend)
+
+    def compile(self, checked: Checked, report: Report, target: str | None = None) -> Iterator[Compiled]:
+        """inspect, resolve, plan and render: the bundles of all targets, or of the one named; on disk nothing changes."""
+        found = inspect(checked.spec, checked.runner, checked.document, checked.workspace, report)
+        if found is None or not _has_target(checked, target, report):
+            return
+        for planned in self._plans(checked, found, target, report):
+            bundle = self._renderer(checked.workspace).render(planned, checked.backend, report)
+            if bundle is not None:
+                yield Compiled(checked, planned, bundle)
+
+    def _plans(
+        self, checked: Checked, found: tuple[Facts, tuple[Located, ...]], target: str | None, report: Report
+    ) -> Iterator[Plan]:
+        facts, located = found
+        for resolved in resolve(checked.spec, facts, located, target):
+            decided = plan(
+                resolved, checked.runner, checked.backend, checked.document, checked.workspace, report
+            )
+            if decided is not None:
+                yield decided
+
+    def _renderer(self, workspace: Workspace) -> Renderer:
+        if workspace.templates not in self._renderers:
+            self._renderers[workspace.templates] = Renderer(workspace.templates, self.here.template_cache)
+        return self._renderers[workspace.templates]
+
+
+def build(
+    paths: Iterable[Path], here: Surroundings, out: Path | None, report: Report, target: str | None = None
+) -> Iterator[Path]:
+    """Build each spec and give the folders of the bundles as they are written.
+
+    A spec with a fault gets no bundle; the others are built all the same. `out` is the project's `build/` if not given.
+    """
+    for compiled, own in _compiled(paths, here, target):
+        for one in compiled if not own.failed else ():
+            place = package(one.bundle, out or one.checked.workspace.root / "build", own)
+            if place is not None:
+                yield place
+        report.extend(own)
+
+
+def check(paths: Iterable[Path], here: Surroundings, report: Report) -> None:
+    """All that `build` does, but for writing."""
+    for _, own in _compiled(paths, here, None):
+        report.extend(own)
+
+
+def _compiled(
+    paths: Iterable[Path], here: Surroundings, target: str | None
+) -> Iterator[tuple[list[Compiled], Report]]:
+    """Each spec's bundles, and its own report: one spec's faults stop no other."""
+    pipeline, names = Pipeline(here), _Names()
+    for path in paths:
+        own = Report()
+        checked = pipeline.check(path, own)
+        yield list(pipeline.compile(checked, own, target)) if checked and names.free(checked, own) else [], own
+
+
+def _has_target(checked: Checked, target: str | None, report: Report) -> bool:
+    names = [t.name for t in checked.spec.targets]
+    if target is None or target in names:
+        return True
+    span = checked.document.key_span(("targets",))
+    report.error("no-such-target", f"there is no target '{target}' in this spec", span, help=f"it has {', '.join(names)}")
+    return False
+
+
+class _Names:
+    """Project and name of each spec of a build: two specs with the same ones would overwrite each other's bundles."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[str, str], Checked] = {}
+
+    def free(self, checked: Checked, report: Report) -> bool:
+        metadata = checked.spec.metadata
+        first = self._taken.setdefault((metadata.project, metadata.name), checked)
+        if first is checked:
+            return True
+        related = Related(first.document.value_span(("metadata", "name")), "the first spec of this name")
+        span = checked.document.value_span(("metadata", "name"))
+        message = f"'{metadata.name}' of project '{metadata.project}' is built by another spec, too"
+        report.error("name-taken", message, span, help="give one of them another name", related=(related,))
+        return False

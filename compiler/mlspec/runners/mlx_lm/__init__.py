@@ -1,0 +1,1 @@
+"""MLX language models, with none, one or more mlx_lm adapters."""

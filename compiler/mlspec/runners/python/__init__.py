@@ -1,0 +1,1 @@
+"""The user's own class over named tensors."""

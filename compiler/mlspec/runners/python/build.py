@@ -1,0 +1,77 @@
+"""The build side of the user's own class: what it takes and gives, its files and requirements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mlspec.model.facts import Facts, ModelFacts, ModelRef
+from mlspec.model.plan import Decision, RunnerPlan
+from mlspec.model.spec import Spec
+from mlspec.model.target import Target
+from mlspec.model_files import BadModelFile, fingerprint
+from mlspec.runners import RUNNER_API, Faults
+from mlspec.runners.python.model import PythonModel, check_model
+
+_HERE = Path(__file__).parent
+_RUNTIME = ("runtime.py",)
+
+
+class PythonRunner:
+    """The runner `python`. The user's code is copied into the bundle and never run by a build."""
+
+    runner_api = RUNNER_API
+    name = "python"
+    tasks = ("predict",)
+    model_type = PythonModel
+
+    def model_schema(self) -> Mapping[str, Any] | None:
+        return None
+
+    def check(self, model: PythonModel, faults: Faults) -> None:
+        check_model(model, faults)
+
+    def models(self, model: PythonModel) -> tuple[ModelRef, ...]:
+        return (ModelRef("artifacts", model.artifacts, ("artifacts",)),) if model.artifacts else ()
+
+    def inspect(self, ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | None:
+        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        try:
+            files = fingerprint(folder, names)
+        except BadModelFile as problem:
+            faults.error("bad-model-file", f"{ref.role}: {problem}", ref.pointer, help="check the file")
+            return None
+        return ModelFacts(ref, files, sum(f.size_bytes for f in files if f.hashed == "header"))
+
+    def plan(self, spec: Spec, facts: Facts, target: Target, faults: Faults) -> RunnerPlan | None:
+        model: PythonModel = spec.model
+        concurrency = _concurrency(spec)
+        settings = {
+            "module": str(PurePosixPath("user", model.module)),
+            "class": model.class_name,
+            "artifacts": model.artifacts is not None,
+            "inputs": [tensor.model_dump(mode="json") for tensor in model.inputs],
+            "outputs": [tensor.model_dump(mode="json") for tensor in model.outputs],
+        }
+        return RunnerPlan((concurrency,), settings, concurrency.value)
+
+    def requirements(self, model: PythonModel, target: Target) -> tuple[str, ...]:
+        ours = (_HERE / "requirements" / f"{target.constraint_set}.txt").read_text(encoding="utf-8").splitlines()
+        return (*ours, *model.requirements)
+
+    def runtime_files(self) -> Mapping[str, Path]:
+        return {name: _HERE / name for name in _RUNTIME}
+
+    def user_files(self, model: PythonModel) -> tuple[str, ...]:
+        return (model.module, *model.files)
+
+
+def _concurrency(spec: Spec) -> Decision:
+    key, inputs = "service.concurrency", ("spec:/service/concurrency",)
+    if spec.service.concurrency == "auto":
+        return Decision(key, 1, "the class is called from one thread", inputs)
+    return Decision(key, spec.service.concurrency, "as the spec says", inputs)
+
+
+PART = PythonRunner()

@@ -1,0 +1,80 @@
+"""What a runner is at run time. The application knows this protocol and the task, never a runner's name.
+
+A runner's `runtime.py` has `create(context: RunnerContext) -> Runner`. Creating is cheap and imports nothing heavy;
+`load` brings the model into memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+from mlspec_runtime.plan import Limits
+from mlspec_runtime.submission import Submission
+
+RUNNER_API = 1
+
+
+@dataclass(frozen=True)
+class Stats:
+    """How many requests wait and how many are computed at this moment."""
+
+    waiting: int
+    running: int
+
+
+@dataclass(frozen=True)
+class RunnerContext:
+    """What a runner is given: the plan's settings and limits, the bundle's folder, and `watch`, to be called from any
+    thread when its stats change."""
+
+    task: str
+    settings: Mapping[str, Any]
+    limits: Limits
+    bundle: Path
+    watch: Callable[[Stats], None]
+
+
+@dataclass(frozen=True)
+class Health:
+    """How it is known that the model answers: `computed` just now, or `recently` (`age_s` ago)."""
+
+    checked: str
+    age_s: float
+
+
+class Runner(Protocol):
+    """Loads and runs one model. All methods but `load` and `close` are called on the event loop and must not block."""
+
+    runner_api: int
+    request_type: type[BaseModel]
+    """The body of a request: its validation and its description in the OpenAPI document."""
+    response_type: type[BaseModel]
+    event_types: Mapping[str, type[BaseModel]]
+    """The events of a stream by name; the last one sent is `done`."""
+    request_examples: Mapping[str, Any]
+    """Bodies to show, by name."""
+
+    def load(self, models: Mapping[str, Path]) -> None:
+        """Load, on any thread, from the folders by role. Returns when a request can be computed; raises ServiceError."""
+
+    async def submit(self, request: Any, request_id: str, *, stream: bool) -> Submission:
+        """Queue a request of `request_type`. Raises ServiceError: the request is wrong (4xx), the queue full (429).
+
+        Without `stream` the final output alone is wanted."""
+
+    def cancel(self, submission: Submission) -> None:
+        """Stop computing it; nothing if it has ended."""
+
+    async def health(self, timeout_s: float) -> Health:
+        """Make sure, in this time, that the model computes. Raises ServiceError with the reason if it doesn't."""
+
+    def stats(self) -> Stats:
+        """What is queued and computed."""
+
+    def close(self) -> None:
+        """End all work and free the model; waits some seconds for the computing thread."""

@@ -1,0 +1,105 @@
+"""A bounded queue between the event loop and the one thread that computes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from mlspec_runtime.errors import ServiceError
+from mlspec_runtime.protocol import Stats
+
+Job = TypeVar("Job")
+
+
+class WaitingRoom(Generic[Job]):
+    """Jobs wait here and are computed from here. `running` and `waiting` are bounded together, so that a burst which
+    the free places will take at once is not refused."""
+
+    def __init__(self, *, running: int, waiting: int, watch: Callable[[Stats], None]) -> None:
+        self._places = running + waiting
+        self._parallel = max(1, running)
+        self._watch = watch
+        self._changed = threading.Condition()
+        self._waiting: dict[Job, None] = {}
+        self._running: dict[Job, None] = {}
+        self._closed: ServiceError | None = None
+        self._typical_s = 1.0
+
+    def enter(self, job: Job, *, always: bool = False) -> None:
+        """Queue a job. Raises ServiceError: 429 when it is full (unless `always`), the reason when it is closed."""
+        with self._changed:
+            if self._closed is not None:
+                raise self._closed.again()
+            if not always and len(self._waiting) + len(self._running) >= self._places:
+                raise self._full()
+            self._waiting[job] = None
+            self._changed.notify_all()
+        self._tell()
+
+    def _full(self) -> ServiceError:
+        wait_s = round(min(60.0, max(1.0, self._typical_s * (len(self._waiting) + 1) / self._parallel)), 1)
+        message = f"{len(self._waiting)} requests wait and {len(self._running)} are computed, which is all there is room for"
+        return ServiceError("queue_full", message, 429, retry_after_s=wait_s)
+
+    def wait(self) -> bool:
+        """Block until a job waits; False once it is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed is not None)
+            return self._closed is None
+
+    @property
+    def closed(self) -> bool:
+        return self._closed is not None
+
+    def waiting(self) -> tuple[Job, ...]:
+        """Those who wait, the longest first."""
+        with self._changed:
+            return tuple(self._waiting)
+
+    def begin(self, jobs: Iterable[Job]) -> list[Job]:
+        """Take waiting jobs up; those that have left meanwhile are not in the answer."""
+        with self._changed:
+            present = [job for job in jobs if job in self._waiting]
+            for job in present:
+                del self._waiting[job]
+                self._running[job] = None
+        if present:
+            self._tell()
+        return present
+
+    def leave(self, job: Job, *, took_s: float | None = None) -> None:
+        """A job is done, or its client has gone; `took_s` is what computing a whole one took."""
+        with self._changed:
+            self._waiting.pop(job, None)
+            self._running.pop(job, None)
+            if took_s is not None:
+                self._typical_s = 0.8 * self._typical_s + 0.2 * took_s
+        self._tell()
+
+    def leave_if_waiting(self, job: Job) -> bool:
+        """Give a place in the queue up; False if the job is computed, or gone."""
+        with self._changed:
+            waited = job in self._waiting
+            self._waiting.pop(job, None)
+        if waited:
+            self._tell()
+        return waited
+
+    def close(self, reason: ServiceError) -> list[Job]:
+        """Let nobody in any more; answers with those who were waiting or computed."""
+        with self._changed:
+            self._closed = self._closed or reason
+            left = [*self._running, *self._waiting]
+            self._waiting.clear()
+            self._running.clear()
+            self._changed.notify_all()
+        self._tell()
+        return left
+
+    def stats(self) -> Stats:
+        with self._changed:
+            return Stats(waiting=len(self._waiting), running=len(self._running))
+
+    def _tell(self) -> None:
+        self._watch(self.stats())
