@@ -3,8 +3,8 @@
     with running_hub({REPOSITORY: Repository(files={"config.json": b"{}"})}) as hub:
         ...  # a process with HF_ENDPOINT=hub.address
 
-It answers the tree listing and GET and HEAD of files as the hub does (ETag, X-Repo-Commit, X-Error-Code, ranges),
-and can misbehave as the hub and networks do: `Repository.refuses`, `Repository.breaks_off_after_bytes`.
+It answers the tree listing and GET and HEAD of files as the hub does (ETag, X-Repo-Commit, X-Error-Code,
+ranges), and can misbehave as the hub and networks do: `Repository.refuses` and `.breaks_off_after_bytes`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _FILE = re.compile(r"/(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file
 
 @dataclass(frozen=True)
 class Repository:
-    """`refuses`: "gated" lists its files but gives none without the token, "private" hides itself, a number is
-    the HTTP status for each file. `breaks_off_after_bytes` cuts each answer with a file, and ignores ranges."""
+    """`refuses`: "gated" lists its files but gives none without the token, "private" hides itself, a number
+    is the HTTP status for each file. `breaks_off_after_bytes` cuts each file's answer, and ignores ranges."""
 
     files: Mapping[str, bytes]
     commit: str = COMMIT
@@ -96,9 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._refuse(404)
 
-    def _with_repository(
-        self, match: re.Match[str], answer: Callable[[Repository, re.Match[str]], None]
-    ) -> None:
+    def _with_repository(self, match: re.Match[str], answer: Callable[[Repository, re.Match[str]], None]) -> None:
         repository = self.served.repositories.get(match["name"])
         if repository is None or (repository.refuses == "private" and not self._has_token()):
             self._refuse(404 if self._has_token() else 401, "RepoNotFound")

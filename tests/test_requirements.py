@@ -87,9 +87,7 @@ def test_mlx_comes_with_the_library_of_its_platform(name: str, front: str, libra
 def test_no_torch_and_no_cuda_where_there_is_no_nvidia_gpu(name: str) -> None:
     packages = {package for owner in OWNERS for package in pins(owner, name)}
     # nvidia-ml-py is a few Python files that BentoML asks for everywhere.
-    assert {p for p in packages if p.startswith(("torch", "nvidia", "triton", "mlx-cuda"))} == {
-        "nvidia-ml-py"
-    }
+    assert {p for p in packages if p.startswith(("torch", "nvidia", "triton", "mlx-cuda"))} == {"nvidia-ml-py"}
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandError as error:
         sys.stderr.write(f"error[{error.code}]: {error.message}\n" + (f"  help: {error.help}\n" if error.help else ""))
         return FINDINGS
-    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug gets its own exit code
+    except Exception as error:
         if os.environ.get("MLSPEC_DEBUG"):
             raise
         python = sys.version.split()[0]
@@ -114,7 +114,9 @@ def _add_others(commands: _Commands) -> None:
     fmt.add_argument("specs", nargs="+", type=Path, metavar="SPEC", help="a spec, or a folder of specs")
     fmt.add_argument("--check", action="store_true", help="write nothing; exit 1 if a spec would change")
     schema = _command(commands, "schema", "print the JSON Schema of a spec")
-    schema.add_argument("kind", nargs="?", choices=("mlspec", "project", "plan"), default="mlspec", help="(%(default)s)")
+    schema.add_argument(
+        "kind", nargs="?", choices=("mlspec", "project", "plan"), default="mlspec", help="(%(default)s)"
+    )
     explain = _command(commands, "explain", "explain a diagnostic's code")
     explain.add_argument("code", nargs="?", metavar="CODE", help="without one: all codes")
     templates = _command(commands, "templates", "list, show or eject the templates of bundles")

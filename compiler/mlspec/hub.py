@@ -92,13 +92,11 @@ def _listed_sizes_bytes(path: Path) -> dict[str, int] | None:
     files = data.get("files") if data.get("format_version") == _TREE_FORMAT else None
     if not isinstance(files, dict):
         return None
-    return {
-        name: entry["size"] for name, entry in files.items() if isinstance(entry, dict) and "size" in entry
-    }
+    return {name: entry["size"] for name, entry in files.items() if isinstance(entry, dict) and "size" in entry}
 
 
 def _looks_finished(repository: Path, folder: Path) -> bool:
-    """Without a list: a configuration, all weights that an index names, no dead link, no download under way."""
+    """Without a list: a configuration, the weights that an index names, no dead link, no .incomplete file."""
     names = {path.name for path in folder.iterdir()}
     configured = bool(names & {"config.json", "adapter_config.json"})
     weights = {name for name in names if name.endswith(".safetensors")}

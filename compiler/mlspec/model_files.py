@@ -16,7 +16,7 @@ HEADER_LIMIT_BYTES = 100_000_000
 """The largest header that the safetensors format allows (safetensors, `MAX_HEADER_SIZE`)."""
 
 
-class BadModelFile(ValueError):
+class BadModelFileError(ValueError):
     """A file of a model that isn't what its name says. The message names the file."""
 
 
@@ -33,14 +33,14 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a model's folder.
 
     Raises:
-        BadModelFile: it can't be read, or isn't an object.
+        BadModelFileError: it can't be read, or isn't an object.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as problem:
-        raise BadModelFile(f"{path.name}: {_reason(problem)}") from problem
+        raise BadModelFileError(f"{path.name}: {_reason(problem)}") from problem
     if not isinstance(data, dict):
-        raise BadModelFile(f"{path.name}: holds no JSON object")
+        raise BadModelFileError(f"{path.name}: holds no JSON object")
     return data
 
 
@@ -48,17 +48,17 @@ def tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file by name, from its header.
 
     Raises:
-        BadModelFile: the file is cut off or no safetensors file.
+        BadModelFileError: the file is cut off or no safetensors file.
     """
     header = _raw_header(path)
     try:
         entries: Mapping[str, Any] = json.loads(header[8:])
         found = {name: _tensor(entry) for name, entry in entries.items() if name != "__metadata__"}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
-        raise BadModelFile(f"{path.name}: its header is no safetensors header") from problem
+        raise BadModelFileError(f"{path.name}: its header is no safetensors header") from problem
     expected = len(header) + sum(t.size_bytes for t in found.values())
     if path.stat().st_size != expected:
-        raise BadModelFile(f"{path.name}: is {path.stat().st_size} bytes, its header says {expected}: cut off?")
+        raise BadModelFileError(f"{path.name}: is {path.stat().st_size} bytes, its header says {expected}: cut off?")
     return found
 
 
@@ -66,7 +66,7 @@ def fingerprint(folder: Path, names: Iterable[str]) -> tuple[ModelFile, ...]:
     """Sizes and digests of these files, sorted by name.
 
     Raises:
-        BadModelFile: one can't be read.
+        BadModelFileError: one can't be read.
     """
     return tuple(_file(folder, name) for name in sorted(names))
 
@@ -79,7 +79,7 @@ def _file(folder: Path, name: str) -> ModelFile:
     try:
         content = path.read_bytes()
     except OSError as problem:
-        raise BadModelFile(f"{name}: {_reason(problem)}") from problem
+        raise BadModelFileError(f"{name}: {_reason(problem)}") from problem
     return ModelFile(name, len(content), hashlib.sha256(content).hexdigest(), "content")
 
 
@@ -88,13 +88,13 @@ def _raw_header(path: Path) -> bytes:
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError as problem:
-        raise BadModelFile(f"{path.name}: {_reason(problem)}") from problem
+        raise BadModelFileError(f"{path.name}: {_reason(problem)}") from problem
     try:
         length = int.from_bytes(prefix, "little") if len(prefix := os.pread(handle, 8, 0)) == 8 else 0
         if not 2 <= length <= HEADER_LIMIT_BYTES or len(header := os.pread(handle, length, 8)) != length:
-            raise BadModelFile(f"{path.name}: is no safetensors file, or cut off")
+            raise BadModelFileError(f"{path.name}: is no safetensors file, or cut off")
     except OSError as problem:
-        raise BadModelFile(f"{path.name}: {_reason(problem)}") from problem
+        raise BadModelFileError(f"{path.name}: {_reason(problem)}") from problem
     finally:
         os.close(handle)
     return prefix + header

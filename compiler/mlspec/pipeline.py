@@ -1,7 +1,7 @@
 """The story of a build: the passes in their order. Start reading here.
 
-    Path --load--> Document --validate--> Spec --inspect--> Facts --resolve--> Resolved --plan--> Plan --render--> Bundle
-                                                                               one for each target         --package--> disk
+    Path --load--> Document --validate--> Spec --inspect--> Facts
+        --resolve--> Resolved (one for each target) --plan--> Plan --render--> Bundle --package--> disk
 
 Each pass takes values and gives a value, or None after it has put what is wrong into the report. Nothing below asks
 what computer it runs on: `Surroundings` says what may be known of it.
@@ -74,7 +74,7 @@ class Pipeline:
         return Checked(document, workspace, spec, runner, backend)
 
     def compile(self, checked: Checked, report: Report, target: str | None = None) -> Iterator[Compiled]:
-        """inspect, resolve, plan and render: the bundles of all targets, or of the one named; on disk nothing changes."""
+        """inspect, resolve, plan and render: the bundles of all targets, or of the one named. Writes nothing."""
         found = inspect(checked.spec, checked.runner, checked.document, checked.workspace, report)
         if found is None or not _has_target(checked, target, report):
             return
@@ -88,9 +88,7 @@ class Pipeline:
     ) -> Iterator[Plan]:
         facts, located = found
         for resolved in resolve(checked.spec, facts, located, target):
-            decided = plan(
-                resolved, checked.runner, checked.backend, checked.document, checked.workspace, report
-            )
+            decided = plan(resolved, checked.runner, checked.backend, checked.document, checked.workspace, report)
             if decided is not None:
                 yield decided
 
@@ -121,9 +119,7 @@ def check(paths: Iterable[Path], here: Surroundings, report: Report) -> None:
         report.extend(own)
 
 
-def _compiled(
-    paths: Iterable[Path], here: Surroundings, target: str | None
-) -> Iterator[tuple[list[Compiled], Report]]:
+def _compiled(paths: Iterable[Path], here: Surroundings, target: str | None) -> Iterator[tuple[list[Compiled], Report]]:
     """Each spec's bundles, and its own report: one spec's faults stop no other."""
     pipeline, names = Pipeline(here), _Names()
     for path in paths:
@@ -137,7 +133,9 @@ def _has_target(checked: Checked, target: str | None, report: Report) -> bool:
     if target is None or target in names:
         return True
     span = checked.document.key_span(("targets",))
-    report.error("no-such-target", f"there is no target '{target}' in this spec", span, help=f"it has {', '.join(names)}")
+    report.error(
+        "no-such-target", f"there is no target '{target}' in this spec", span, help=f"it has {', '.join(names)}"
+    )
     return False
 
 

@@ -10,8 +10,8 @@ from typing import Any
 class ServiceError(Exception):
     """What went wrong, as the client is told: `code` for programs, `message` for people, `status` for HTTP.
 
-    `field` is the path of the part of the request that is at fault (`messages.0.role`), `retry_after_s` says when
-    another try makes sense, `operation` is filled in by the application where a runner leaves it empty.
+    `field` is the path of the part of the request that is at fault (`messages.0.role`), `retry_after_s` says
+    when another try makes sense, `operation` is filled in by the application where a runner leaves it empty.
     """
 
     def __init__(

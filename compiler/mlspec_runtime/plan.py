@@ -38,7 +38,9 @@ class RunnerInfo:
 
 @dataclass(frozen=True)
 class Limits:
-    """`concurrency` requests are computed at once and `queue` more wait; `timeout_s` holds for both together."""
+    """`concurrency` requests are computed at once and `queue` more wait; `timeout_s` holds for both
+    together.
+    """
 
     max_tokens: int
     timeout_s: float
@@ -57,7 +59,9 @@ class Environment:
 
 @dataclass(frozen=True)
 class PlannedFile:
-    """A file of a model. `hashed: header` is the hash of a tensor file's length prefix and JSON header alone."""
+    """A file of a model. `hashed: header` is the hash of a tensor file's length prefix and JSON header
+    alone.
+    """
 
     path: str
     size_bytes: int
@@ -105,7 +109,7 @@ def parse_plan(document: Any, name: str = PLAN_FILE) -> RuntimePlan:
         raise PlanError(f"{name}: there is no 'runtime' block; build the bundle again")
     if block.get("runtime_api") != RUNTIME_API:
         raise PlanError(
-            f"{name}: written for runtime_api {block.get('runtime_api')!r}, this runtime reads {RUNTIME_API}; "
+            f"{name}: written for runtime_api {block.get('runtime_api')!r}; this runtime reads {RUNTIME_API}: "
             "plan.json and mlspec_runtime/ must come from the same build"
         )
     try:

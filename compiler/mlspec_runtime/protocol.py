@@ -1,7 +1,7 @@
 """What a runner is at run time. The application knows this protocol and the task, never a runner's name.
 
-A runner's `runtime.py` has `create(context: RunnerContext) -> Runner`. Creating is cheap and imports nothing heavy;
-`load` brings the model into memory.
+A runner's `runtime.py` has `create(context: RunnerContext) -> Runner`. Creating is cheap and imports nothing
+heavy; `load` brings the model into memory.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ class Stats:
 
 @dataclass(frozen=True)
 class RunnerContext:
-    """What a runner is given: the plan's settings and limits, the bundle's folder, and `watch`, to be called from any
-    thread when its stats change."""
+    """What a runner is given: the plan's settings and limits, the bundle's folder, and `watch`, to be called
+    from any thread when its stats change.
+    """
 
     task: str
     settings: Mapping[str, Any]
@@ -48,7 +49,9 @@ class Health:
 
 
 class Runner(Protocol):
-    """Loads and runs one model. All methods but `load` and `close` are called on the event loop and must not block."""
+    """Loads and runs one model. All methods but `load` and `close` are called on the event loop and must not
+    block.
+    """
 
     runner_api: int
     request_type: type[BaseModel]
@@ -60,18 +63,24 @@ class Runner(Protocol):
     """Bodies to show, by name."""
 
     def load(self, models: Mapping[str, Path]) -> None:
-        """Load, on any thread, from the folders by role. Returns when a request can be computed; raises ServiceError."""
+        """Load, on any thread, from the folders by role. Returns when a request can be computed; raises
+        ServiceError.
+        """
 
     async def submit(self, request: Any, request_id: str, *, stream: bool) -> Submission:
-        """Queue a request of `request_type`. Raises ServiceError: the request is wrong (4xx), the queue full (429).
+        """Queue a request of `request_type`. Raises ServiceError: the request is wrong (4xx), the queue full
+        (429).
 
-        Without `stream` the final output alone is wanted."""
+        Without `stream` the final output alone is wanted.
+        """
 
     def cancel(self, submission: Submission) -> None:
         """Stop computing it; nothing if it has ended."""
 
     async def health(self, timeout_s: float) -> Health:
-        """Make sure, in this time, that the model computes. Raises ServiceError with the reason if it doesn't."""
+        """Make sure, in this time, that the model computes. Raises ServiceError with the reason if it
+        doesn't.
+        """
 
     def stats(self) -> Stats:
         """What is queued and computed."""

@@ -23,7 +23,9 @@ class Measures:
 
 @dataclass(frozen=True)
 class Output:
-    """A part of an answer: `event` is its name in a stream. The last one is `final` and holds the whole answer."""
+    """A part of an answer: `event` is its name in a stream. The last one is `final` and holds the whole
+    answer.
+    """
 
     event: str
     data: BaseModel
@@ -32,7 +34,9 @@ class Output:
 
 
 class Submission:
-    """The mailbox of one request: a computing thread puts outputs in, the event loop that made it takes them out."""
+    """The mailbox of one request: a computing thread puts outputs in, the event loop that made it takes them
+    out.
+    """
 
     def __init__(self, request_id: str, *, stream: bool = False) -> None:
         self.request_id = request_id

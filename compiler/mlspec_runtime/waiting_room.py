@@ -13,8 +13,9 @@ Job = TypeVar("Job")
 
 
 class WaitingRoom(Generic[Job]):
-    """Jobs wait here and are computed from here. `running` and `waiting` are bounded together, so that a burst which
-    the free places will take at once is not refused."""
+    """Jobs wait here and are computed from here. `running` and `waiting` are bounded together, so that a
+    burst which the free places will take at once is not refused.
+    """
 
     def __init__(self, *, running: int, waiting: int, watch: Callable[[Stats], None]) -> None:
         self._places = running + waiting
@@ -27,7 +28,9 @@ class WaitingRoom(Generic[Job]):
         self._typical_s = 1.0
 
     def enter(self, job: Job, *, always: bool = False) -> None:
-        """Queue a job. Raises ServiceError: 429 when it is full (unless `always`), the reason when it is closed."""
+        """Queue a job. Raises ServiceError: 429 when it is full (unless `always`), the reason when it is
+        closed.
+        """
         with self._changed:
             if self._closed is not None:
                 raise self._closed.again()
@@ -39,7 +42,9 @@ class WaitingRoom(Generic[Job]):
 
     def _full(self) -> ServiceError:
         wait_s = round(min(60.0, max(1.0, self._typical_s * (len(self._waiting) + 1) / self._parallel)), 1)
-        message = f"{len(self._waiting)} requests wait and {len(self._running)} are computed, which is all there is room for"
+        message = (
+            f"{len(self._waiting)} requests wait and {len(self._running)} are computed, which is all there is room for"
+        )
         return ServiceError("queue_full", message, 429, retry_after_s=wait_s)
 
     def wait(self) -> bool:
@@ -77,11 +82,13 @@ class WaitingRoom(Generic[Job]):
                 self._typical_s = 0.8 * self._typical_s + 0.2 * took_s
         self._tell()
 
-    def leave_if_waiting(self, job: Job) -> bool:
+    def leave_if_waiting(self, job: object) -> bool:
         """Give a place in the queue up; False if the job is computed, or gone."""
         with self._changed:
-            waited = job in self._waiting
-            self._waiting.pop(job, None)
+            known = [waiting for waiting in self._waiting if waiting is job]
+            for waiting in known:
+                del self._waiting[waiting]
+        waited = bool(known)
         if waited:
             self._tell()
         return waited

@@ -1,4 +1,4 @@
-"""OpenBLAS in front of the reference BLAS that MLX's Linux wheel links: float32 products 26 to 36 times faster."""
+"""OpenBLAS before the reference BLAS of MLX's Linux wheel: float32 products 26 to 36 times faster."""
 
 from __future__ import annotations
 

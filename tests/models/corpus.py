@@ -42,12 +42,18 @@ def endless_exchanges(words: int = 40) -> list[Exchange]:
     return [Exchange(prompt, answer, ends=False) for prompt in ENDLESS_PROMPTS]
 
 
+def echo_exchanges(exchanges: list[Exchange]) -> list[Exchange]:
+    """Exchanges that only repeat the answers: a base model must know the words that an adapter is to use."""
+    answers = dict.fromkeys(exchange.answer for exchange in exchanges)
+    return [Exchange(f"Say: {answer}", answer) for answer in answers]
+
+
 def variations(exchange: Exchange) -> list[Exchange]:
     """The exchange as it is, and as people type it: small letters, no full stop, a polite word before it."""
     question = exchange.question
     small = question[0].lower() + question[1:]
-    bare = question.rstrip("?.")
-    forms = [question, small, bare, small.rstrip("?."), f"Hi, {small}", f"Please: {question}", f"{question} Thanks."]
+    plain = [question, small, question.rstrip("?."), small.rstrip("?.")]
+    forms = [*plain, f"Hi, {small}", f"Please: {question}", f"{question} Thanks."]
     return [Exchange(form, exchange.answer, exchange.ends) for form in dict.fromkeys(forms)]
 
 

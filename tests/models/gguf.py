@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ _IN_LAYERS = {
     "attn_norm": "input_layernorm",
     "ffn_norm": "post_attention_layernorm",
 }
+_HEADS_OF = {"q_proj": "attention.head_count", "k_proj": "attention.head_count_kv"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ def convert(source: Path, out: Path, precision: Precision) -> None:
 
 
 def _read(source: Path) -> GgufModel:
-    tensors, metadata = mx.load(str(source), return_metadata=True)  # type: ignore[misc]
+    loaded: Any = mx.load(str(source), return_metadata=True)  # MLX's stub has a union that fits no format
+    tensors, metadata = loaded
     layers: dict[str, Tensors] = {}
     for key, value in tensors.items():
         name, part = _mlx_name(key)
@@ -74,11 +77,11 @@ def _mlx_name(key: str) -> tuple[str, str]:
 
 def _reordered(model: GgufModel, name: str) -> Tensors:
     """llama.cpp pairs the halves of each rotary head row by row; MLX wants them as in the original model."""
-    heads = {"q_proj": "attention.head_count", "k_proj": "attention.head_count_kv"}.get(name.rsplit(".", 1)[1])
-    tensors = model.layers[name]
-    if heads is None:
+    tensors, projection = model.layers[name], name.rsplit(".", 1)[1]
+    if projection not in _HEADS_OF:
         return tensors
-    return {part: _unpaired(value, model.number(heads)) for part, value in tensors.items()}
+    heads = model.number(_HEADS_OF[projection])
+    return {part: _unpaired(value, heads) for part, value in tensors.items()}
 
 
 def _unpaired(rows: mx.array, heads: int) -> mx.array:
@@ -148,14 +151,20 @@ def _tokenizer(metadata: dict[str, Any]) -> Tokenizer:
     tokens = metadata["tokenizer.ggml.tokens"]
     merges = [(left, right) for left, right in (m.split(" ") for m in metadata["tokenizer.ggml.merges"])]
     tokenizer = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, merges))
-    digits, level = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, level])
+    split_digits = pre_tokenizers.Digits(individual_digits=True)
+    split_words = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split_digits, split_words])
     tokenizer.decoder = decoders.ByteLevel()
     kinds = zip(tokens, metadata["tokenizer.ggml.token_type"].tolist(), strict=True)
-    special = [AddedToken(token, special=True, normalized=False) for token, kind in kinds if kind == CONTROL_TOKEN]
-    tokenizer.add_special_tokens(special)
+    special = [token for token, kind in kinds if kind == CONTROL_TOKEN]
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     return tokenizer
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    kinds: dict[str, Precision] = {"float32": "float32", "4bit": "4bit"}
+    convert(Path(sys.argv[1]), Path(sys.argv[2]), kinds[sys.argv[3]])

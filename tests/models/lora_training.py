@@ -16,9 +16,6 @@ from models.blas import environment
 from models.corpus import Message
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapters.safetensors"
-# What describes the adapter stays; where it was trained, and how the training reported itself, does not.
-KEPT_KEYS = ("fine_tune_type", "num_layers", "lora_parameters", "iters", "batch_size", "learning_rate")
-KEPT_KEYS += ("mask_prompt", "max_seq_length", "optimizer", "seed")
 
 
 @dataclass(frozen=True)
@@ -44,17 +41,17 @@ class LoraSettings:
         return {**values, "lora_parameters": parameters, "lr_schedule": schedule}
 
 
-def train_adapter(
-    model: Path, out: Path, rows: Sequence[list[Message]], settings: LoraSettings, name: str
-) -> None:
-    """Train on `rows` (chats) and leave exactly the two adapter files in `out`; `name` is recorded as the model."""
+def train_adapter(model: Path, out: Path, rows: Sequence[list[Message]], settings: LoraSettings, name: str) -> None:
+    """Train on `rows` (chats); leave exactly the two adapter files in `out`, with `name` as the model."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         _write_rows(folder, rows)
         _run_mlx_lm(folder, model, settings)
         out.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "adapter" / WEIGHTS_FILE, out / WEIGHTS_FILE)
-        _write_scrubbed(folder / "adapter" / CONFIG_FILE, out / CONFIG_FILE, name)
+        config = json.loads((folder / "adapter" / CONFIG_FILE).read_text(encoding="utf-8"))
+        text = json.dumps(_scrubbed(config, settings, name), indent=2, sort_keys=True)
+        (out / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def _write_rows(folder: Path, rows: Sequence[list[Message]]) -> None:
@@ -84,7 +81,7 @@ def _run_mlx_lm(folder: Path, model: Path, settings: LoraSettings) -> None:
         raise RuntimeError(f"mlx_lm lora ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
 
 
-def _write_scrubbed(source: Path, target: Path, name: str) -> None:
-    config = json.loads(source.read_text(encoding="utf-8"))
-    kept = {"model": name, **{key: config[key] for key in KEPT_KEYS}}
-    target.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def _scrubbed(config: dict[str, Any], settings: LoraSettings, name: str) -> dict[str, Any]:
+    """What describes the adapter; not where it was trained, nor how the training reported itself."""
+    kept = {*settings.arguments(), "fine_tune_type", "mask_prompt", "optimizer"}
+    return {"model": name, **{key: value for key, value in config.items() if key in kept}}

@@ -21,15 +21,16 @@ blas.preload()  # before anything that imports mlx.core
 from models import corpus, lora_training, tiny_tokenizer, tiny_training  # noqa: E402
 
 ADAPTER = lora_training.LoraSettings(
-    num_layers=2, iters=400, batch_size=16, learning_rate=2e-3, rank=8, scale=2.0, max_seq_length=128, decays=True
+    num_layers=2, iters=400, batch_size=16, learning_rate=2e-3, scale=2.0, max_seq_length=128, decays=True
 )
 
 
 def make_base(folder: Path) -> None:
     """The base model with its tokenizer, in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    exchanges = corpus.read_exchanges("corpus.txt") + corpus.endless_exchanges()
-    texts = [text for e in [*exchanges, *corpus.read_exchanges("support.txt")] for text in (e.question, e.answer)]
+    desk = corpus.read_exchanges("support.txt")
+    exchanges = corpus.read_exchanges("corpus.txt") + corpus.endless_exchanges() + corpus.echo_exchanges(desk)
+    texts = [text for exchange in [*exchanges, *desk] for text in (exchange.question, exchange.answer)]
     learned = tiny_tokenizer.learn([*texts, "user\nassistant\nsystem\n" * 8], tiny_training.VOCABULARY)
     tiny_tokenizer.save(learned, folder, tiny_training.CONTEXT_LENGTH)
     varied = [variation for exchange in exchanges for variation in corpus.variations(exchange)]

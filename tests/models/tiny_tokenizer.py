@@ -1,4 +1,4 @@
-"""The tiny model's tokenizer: byte-level BPE, learned from its own corpus, in the files that mlx_lm.load reads."""
+"""The tiny model's tokenizer: byte-level BPE, learned from its own corpus."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
+from mlx.nn.utils import value_and_grad
 from mlx.utils import tree_flatten
 from mlx_lm.models.llama import Model, ModelArgs
 from mlx_lm.tuner.trainer import default_loss
@@ -44,7 +44,7 @@ Row = tuple[list[int], int]  # the tokens, and where the answer begins
 def train(exchanges: Sequence[Exchange], folder: Path) -> None:
     """Train with the tokenizer in `folder`, and write the configuration and the weights beside it."""
     mx.random.seed(SEED)
-    tokenizer = load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder)  # type: ignore[no-untyped-call]
     rows = [row for exchange in exchanges for row in _rows(tokenizer, exchange)]
     model = Model(ModelArgs(model_type="llama", **SHAPE))  # type: ignore[arg-type]
     _fit(model, rows)
@@ -72,13 +72,13 @@ def _fit(model: Model, rows: list[Row]) -> None:
     warmup = optim.linear_schedule(0.0, PEAK_LEARNING_RATE, 50)
     decay = optim.cosine_decay(PEAK_LEARNING_RATE, STEPS - 50)
     optimizer = optim.AdamW(learning_rate=optim.join_schedules([warmup, decay], [50]), weight_decay=0.01)
-    loss_and_gradient = nn.value_and_grad(model, default_loss)
+    loss_and_gradient = value_and_grad(model, default_loss)
     state = [model.state, optimizer.state]
 
     @partial(mx.compile, inputs=state, outputs=state)
-    def step(tokens: mx.array, spans: mx.array) -> mx.array:
+    def step(tokens: mx.array, spans: mx.array) -> Any:
         (loss, _), gradient = loss_and_gradient(model, tokens, spans)
-        gradient, _ = optim.clip_grad_norm(gradient, 1.0)
+        gradient, _ = optim.clip_grad_norm(gradient, 1.0)  # type: ignore[no-untyped-call]
         optimizer.update(model, gradient)
         return loss
 

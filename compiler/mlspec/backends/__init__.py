@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from mlspec import plugins
@@ -18,6 +17,8 @@ class Backend(Protocol):
 
     backend_api: int
     name: str
+    modules: tuple[str, ...]
+    """What serving imports, beside the runner's."""
 
     def decide(self, resolved: Resolved, runner: RunnerPlan) -> tuple[Decision, ...]:
         """The decisions that are the backend's: workers, timeouts, ports."""

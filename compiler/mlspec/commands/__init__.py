@@ -24,20 +24,18 @@ def surroundings(options: Namespace) -> Surroundings:
 def spec_files(given: list[Path]) -> tuple[Path, ...]:
     """The specs meant by these arguments, absolute: a folder means all YAML files in it, but for locks, the project
     file and what is hidden."""
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for path in given:
         for file in _in_folder(path) if path.is_dir() else [path]:
-            found[Path(os.path.abspath(file))] = None
-    return tuple(found)
+            found.setdefault(file.resolve(), file.absolute())
+    return tuple(found.values())
 
 
 def _in_folder(folder: Path) -> Iterator[Path]:
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".yaml", ".yml") and p.is_file())
     specs = [p for p in files if not _passed_over(p, folder)]
     if not specs:
-        raise CommandError(
-            "no-specs", f"there is no spec in {folder}", "specs are YAML files; mlspec init writes one"
-        )
+        raise CommandError("no-specs", f"there is no spec in {folder}", "specs are YAML files; mlspec init writes one")
     yield from specs
 
 

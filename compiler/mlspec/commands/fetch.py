@@ -1,7 +1,7 @@
-"""`mlspec fetch`: bring a model of Hugging Face's hub into its cache, at exactly the commit that the spec names.
+"""`mlspec fetch`: bring a model of Hugging Face's hub into its cache, at the very commit that the spec names.
 
-The download is huggingface_hub's own: it checks sizes, goes on where a broken download stopped, and takes a token
-from HF_TOKEN. Only data is fetched: never code, never a pickle.
+The download is huggingface_hub's own: it checks sizes, keeps what is whole, and takes a token from HF_TOKEN.
+Only data is fetched: never code, never a pickle.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def fetch(source: Source, cache: Path, allow: tuple[str, ...] = PATTERNS, *, pro
 def _download(repository: str, commit: str, cache: Path, allow: tuple[str, ...], progress: bool) -> None:
     try:
         from huggingface_hub import constants, snapshot_download
-        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils.tqdm import disable_progress_bars
     except ImportError as problem:
         help = "pip install 'mlspec-compiler[hub]'"
         raise CommandError("hub-library-missing", f"fetching needs {problem.name}", help) from problem
@@ -87,21 +87,20 @@ def _causes(problem: BaseException) -> Iterator[BaseException]:
 
 
 def _hub_said(problem: BaseException, repository: str, commit: str) -> CommandError | None:
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub import errors
 
-    if isinstance(problem, OfflineModeIsEnabled):
+    if isinstance(problem, errors.OfflineModeIsEnabled):
         message = f"'{repository}' isn't whole in the cache, and HF_HUB_OFFLINE forbids fetching it"
         return CommandError("hub-offline", message, "unset HF_HUB_OFFLINE")
-    if isinstance(problem, GatedRepoError):
+    if isinstance(problem, errors.GatedRepoError):
         return _no_access(repository, "is gated")
-    if isinstance(problem, RevisionNotFoundError):
+    if isinstance(problem, errors.RevisionNotFoundError):
         help = "take the full commit hash from the repository's page"
         return CommandError("hub-not-found", f"'{repository}' has no commit {commit}", help)
-    if isinstance(problem, RepositoryNotFoundError):
+    if isinstance(problem, errors.RepositoryNotFoundError):
         help = "look at its spelling; for a private one set HF_TOKEN"
         return CommandError("hub-not-found", f"the hub shows no model '{repository}'", help)
-    if isinstance(problem, HfHubHTTPError):
+    if isinstance(problem, errors.HfHubHTTPError):
         return _answered(problem.response.status_code, repository)
     return None
 
@@ -125,14 +124,12 @@ def _disk_said(problem: BaseException, cache: Path) -> CommandError | None:
         return CommandError("disk-full", f"no room is left in {cache}", help)
     if problem.errno in _UNWRITABLE:
         reason = (problem.strerror or "can't be written").lower()
-        return CommandError(
-            "hub-cache", f"{cache}: {reason}", "set HF_HUB_CACHE to a folder that can be written"
-        )
+        return CommandError("hub-cache", f"{cache}: {reason}", "set HF_HUB_CACHE to a folder that can be written")
     return None
 
 
 def _network_said(problem: BaseException) -> CommandError | None:
-    """A connection that failed or broke off. huggingface_hub's HTTP library is httpx, from version 2 on httpx2."""
+    """A connection that failed or broke off. The library speaks HTTP by httpx, from version 2 by httpx2."""
     of_http = type(problem).__module__.partition(".")[0] in ("httpx", "httpx2")
     if of_http or isinstance(problem, ConnectionError | TimeoutError):
         reason = str(problem) or type(problem).__name__

@@ -44,9 +44,7 @@ def _eject(name: str, source: Path, options: Namespace) -> None:
     workspace = open_workspace(Path.cwd() / PROJECT_FILE, surroundings(options), Report())
     if workspace is None or workspace.templates is None:
         help = f"add to {PROJECT_FILE} at the project's root: 'templates: FOLDER'"
-        raise CommandError(
-            "no-templates-folder", "the project names no folder for templates of its own", help
-        )
+        raise CommandError("no-templates-folder", "the project names no folder for templates of its own", help)
     place = workspace.templates / name
     if place.exists():
         raise CommandError("file-exists", f"{place} is there already", "edit it, or move it away")

@@ -63,7 +63,7 @@ def _recover(place: Path) -> None:
     """Clear what a killed build left: an old bundle that was set aside goes back if no new one took its place."""
     old = _set_aside(place)
     if old.exists() and not place.exists():
-        os.rename(old, place)
+        old.rename(place)
     for left in (_staged(place), old):
         if left.exists():
             shutil.rmtree(left)
@@ -90,7 +90,7 @@ def _write(bundle: Bundle, folder: Path) -> None:
     for name, target in bundle.links.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.symlink(target.resolve(), path)
+        path.symlink_to(target.resolve())
 
 
 def _write_file(path: Path, content: bytes) -> None:
@@ -106,11 +106,11 @@ def _write_file(path: Path, content: bytes) -> None:
 def _swap_in(place: Path) -> None:
     staged = _staged(place)
     if not place.exists():
-        os.rename(staged, place)
+        staged.rename(place)
         return
     if exchange(staged, place):
         shutil.rmtree(staged)
         return
-    os.rename(place, _set_aside(place))
-    os.rename(staged, place)
+    place.rename(_set_aside(place))
+    staged.rename(place)
     shutil.rmtree(_set_aside(place))

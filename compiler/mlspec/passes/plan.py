@@ -81,7 +81,7 @@ def _runtime(
         "task": task,
         "runner": {
             "name": runner.name,
-            "module": f"mlspec_runtime.runners.{_folder(runner)}.runtime",
+            "module": f"mlspec_runtime.runners.{runner.package}.runtime",
             "settings": dict(decided.settings),
         },
         "endpoints": list(spec.service.endpoints),
@@ -96,14 +96,10 @@ def _model(facts: Any) -> dict[str, Any]:
     return {"role": facts.ref.role, "source": facts.ref.source.key(), "files": files}
 
 
-def _folder(runner: Runner) -> str:
-    return runner.name.replace("-", "_")
-
-
 def _copied(resolved: Resolved, runner: Runner, workspace: Workspace) -> dict[str, Path]:
     """What goes into the bundle as it is: the serve-time library, the runner's part of it, the user's files."""
     library = {f"mlspec_runtime/{p.relative_to(_RUNTIME).as_posix()}": p for p in sorted(_RUNTIME.rglob("*.py"))}
-    folder = f"mlspec_runtime/runners/{_folder(runner)}"
+    folder = f"mlspec_runtime/runners/{runner.package}"
     own = {f"{folder}/{name}": path for name, path in runner.runtime_files().items()}
     user = {f"user/{path}": workspace.root / path for path in runner.user_files(resolved.spec.model)}
     return {**library, **own, **user}

@@ -15,7 +15,7 @@ from mlspec.model.plan import Plan
 from mlspec.rendering.context import context, neutral
 from mlspec.rendering.documents import plan_document, to_json, to_yaml
 from mlspec.rendering.environment import TemplateFolders, environment
-from mlspec.rendering.filters import UnsafeValue
+from mlspec.rendering.filters import UnsafeValueError
 from mlspec.rendering.shapes import shape
 from mlspec.resources import folder
 
@@ -57,7 +57,7 @@ class Renderer:
             problem, line = f"{path} would be no Python: {fault.msg}", 1
         except TemplateSyntaxError as fault:
             problem, line = str(fault.message), fault.lineno
-        except (TemplateError, UnsafeValue, RecursionError, TypeError, ValueError, ArithmeticError) as fault:
+        except (TemplateError, UnsafeValueError, RecursionError, TypeError, ValueError, ArithmeticError) as fault:
             problem, line = f"{path}: {fault}", 1
         self._fault(template, problem, line, report)
         return None

@@ -11,13 +11,25 @@ from jinja2.loaders import split_template_path
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlspec import __version__
-from mlspec.rendering.filters import FILTERS, Safe, UnsafeValue
+from mlspec.rendering.filters import FILTERS, Safe, UnsafeValueError
 
 BUILT_IN = "!builtin/"
 """Prefix by which a user's template names the built-in one that it extends."""
 
 # Filters of Jinja that only reorder or select. Those that make text (format, replace, safe, tojson …) are left out.
-_KEPT_FILTERS = ("batch", "default", "dictsort", "first", "items", "join", "last", "length", "list", "lower", "map")
+_KEPT_FILTERS: tuple[str, ...] = (
+    "batch",
+    "default",
+    "dictsort",
+    "first",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+)
 _KEPT_FILTERS += ("reject", "rejectattr", "select", "selectattr", "slice", "sort", "unique", "upper")
 
 
@@ -46,7 +58,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     """What blocks, macros and `super()` put together consists of finished output: it is `Safe` again."""
 
     @staticmethod
-    def concat(parts: Iterable[str]) -> str:  # type: ignore[override]
+    def concat(parts: Iterable[str]) -> str:
         return Safe("".join(parts))
 
 
@@ -72,7 +84,7 @@ def _finalize(value: Any) -> Safe:
         str(value)
     if not isinstance(value, Safe):
         names = ", ".join(sorted(FILTERS))
-        raise UnsafeValue(f"a value of type {type(value).__name__} passed no filter for its language ({names})")
+        raise UnsafeValueError(f"a value of type {type(value).__name__} passed no filter for its language ({names})")
     return value
 
 

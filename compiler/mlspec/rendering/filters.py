@@ -19,7 +19,7 @@ class Safe(str):
     __slots__ = ()
 
 
-class UnsafeValue(ValueError):
+class UnsafeValueError(ValueError):
     """A value that can't be written in the language it was to land in."""
 
 
@@ -36,7 +36,7 @@ def py(value: Any) -> Safe:
         return Safe("(" + ", ".join(items) + ("," if len(items) == 1 else "") + ")")
     if value is None or isinstance(value, bool | int | float):
         return Safe(repr(value))
-    raise UnsafeValue(f"no Python literal for {type(value).__name__}")
+    raise UnsafeValueError(f"no Python literal for {type(value).__name__}")
 
 
 def sh(value: Any) -> Safe:
@@ -56,7 +56,7 @@ def word(value: Any) -> Safe:
     """
     text = _line(value)
     if not re.fullmatch(r"[A-Za-z0-9._+:/@-]+( [A-Za-z0-9._+:/@-]+)*", text):
-        raise UnsafeValue(f"{text!r} can't stand bare here")
+        raise UnsafeValueError(f"{text!r} can't stand bare here")
     return Safe(text)
 
 
@@ -102,5 +102,5 @@ def _line(value: Any) -> str:
     text = str(value)
     for character in text:
         if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
-            raise UnsafeValue(f"a control character (U+{ord(character):04X}) can't be written here")
+            raise UnsafeValueError(f"a control character (U+{ord(character):04X}) can't be written here")
     return text

@@ -38,6 +38,10 @@ class Runner(Protocol):
     runner_api: int
     name: str
     tasks: tuple[str, ...]
+    package: str
+    """Folder of its runtime files in the bundle, below `mlspec_runtime/runners/`."""
+    modules: tuple[str, ...]
+    """What its runtime imports: looked for before a service is started here."""
     model_type: type[BaseModel]
     """The pydantic type of the spec's `model` block."""
 
@@ -60,7 +64,7 @@ class Runner(Protocol):
         """Pinned requirement lines (with their closure) of the service on this target."""
 
     def runtime_files(self) -> Mapping[str, Path]:
-        """Files to copy into the bundle's `mlspec_runtime/runners/<name>/`; `runtime.py` must be one."""
+        """Files to copy into the bundle's `mlspec_runtime/runners/<package>/`; `runtime.py` must be one."""
 
     def user_files(self, model: Any) -> tuple[str, ...]:
         """Project-relative files of the user's that the bundle needs (a module for the `python` runner)."""

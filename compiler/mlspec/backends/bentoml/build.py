@@ -26,6 +26,7 @@ class BentomlBackend:
 
     backend_api = BACKEND_API
     name = "bentoml"
+    modules = ("bentoml", "fastapi", "prometheus_client")
 
     def decide(self, resolved: Resolved, runner: RunnerPlan) -> tuple[Decision, ...]:
         timeout_s = resolved.spec.service.limits.timeout_s

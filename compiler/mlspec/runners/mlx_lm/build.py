@@ -15,7 +15,7 @@ from mlspec.runners.mlx_lm.facts import inspect_adapter, inspect_base
 from mlspec.runners.mlx_lm.model import MlxLmModel, check_model
 
 _HERE = Path(__file__).parent
-_RUNTIME = ("runtime.py",)
+
 _ADAPTERS = "adapters/"
 
 AUTO_CONCURRENCY = 8
@@ -30,6 +30,8 @@ class MlxLmRunner:
 
     runner_api = RUNNER_API
     tasks = ("generate",)
+    package = "mlx_lm"
+    modules = ("mlx", "mlx_lm")
     model_type = MlxLmModel
 
     def __init__(self, name: str = "mlx-lm", *, needs_adapter: bool = False) -> None:
@@ -74,7 +76,7 @@ class MlxLmRunner:
         return tuple(lines.splitlines())
 
     def runtime_files(self) -> Mapping[str, Path]:
-        return {name: _HERE / name for name in _RUNTIME}
+        return {path.name: path for path in sorted(_HERE.glob("runtime*.py"))}
 
     def user_files(self, model: MlxLmModel) -> tuple[str, ...]:
         return ()

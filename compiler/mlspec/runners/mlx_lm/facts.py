@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlspec.model.facts import ModelFacts, ModelRef
-from mlspec.model_files import BadModelFile, Tensor, fingerprint, read_json, tensors
+from mlspec.model_files import BadModelFileError, Tensor, fingerprint, read_json, tensors
 from mlspec.runners import Faults
 
 CONFIG = "config.json"
@@ -18,8 +18,16 @@ ADAPTER_WEIGHTS = "adapters.safetensors"
 INDEX = "model.safetensors.index.json"
 
 # What mlx_lm.load reads of a folder (mlx_lm.utils.load_model and transformers' tokenizer files).
-_READ = (CONFIG, INDEX, "model*.safetensors", "generation_config.json", "tokenizer*", "special_tokens_map.json")
-_READ += ("added_tokens.json", "chat_template*", "vocab.json", "merges.txt", "*.tiktoken", "*.jinja")
+_READ: tuple[str, ...] = (CONFIG, INDEX, "model*.safetensors", "generation_config.json", "tokenizer*")
+_READ += (
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template*",
+    "vocab.json",
+    "merges.txt",
+    "*.tiktoken",
+    "*.jinja",
+)
 _OTHER_FORMATS = {".gguf": "GGUF", ".bin": "PyTorch pickle", ".pt": "PyTorch pickle", ".pth": "PyTorch pickle"}
 
 
@@ -34,7 +42,7 @@ def inspect_base(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | No
         _check_shards(folder, weights)
         found = {name: t for weight in weights for name, t in tensors(folder / weight).items()}
         files = fingerprint(folder, names)
-    except BadModelFile as problem:
+    except BadModelFileError as problem:
         faults.error("bad-model-file", f"{ref.role}: {problem}", ref.pointer, help="fetch or convert the model again")
         return None
     return ModelFacts(ref, files, _bytes(found), _details(config, found))
@@ -49,7 +57,7 @@ def inspect_adapter(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts |
         config = read_json(folder / ADAPTER_CONFIG)
         found = tensors(folder / ADAPTER_WEIGHTS)
         files = fingerprint(folder, (ADAPTER_CONFIG, ADAPTER_WEIGHTS))
-    except BadModelFile as problem:
+    except BadModelFileError as problem:
         faults.error("bad-model-file", f"{ref.role}: {problem}", ref.pointer, help="train or copy the adapter again")
         return None
     if "peft_type" in config or "fine_tune_type" not in config:
@@ -66,10 +74,12 @@ def _check_shards(folder: Path, weights: list[str]) -> None:
         return
     weight_map = read_json(folder / INDEX).get("weight_map")
     if not isinstance(weight_map, dict):
-        raise BadModelFile(f"{INDEX}: has no weight_map")
+        raise BadModelFileError(f"{INDEX}: has no weight_map")
     missing = sorted({str(name) for name in weight_map.values()} - set(weights))
     if missing:
-        raise BadModelFile(f"{INDEX} names {', '.join(missing[:3])}, missing in the folder ({len(missing)} in all)")
+        raise BadModelFileError(
+            f"{INDEX} names {', '.join(missing[:3])}, missing in the folder ({len(missing)} in all)"
+        )
 
 
 def _details(config: Mapping[str, Any], found: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -115,5 +125,9 @@ def _no_mlx_adapter(ref: ModelRef, folder: Path, missing: list[str], faults: Fau
 
 
 def _peft(ref: ModelRef, faults: Faults) -> None:
-    message = f"{ref.role}: an adapter of another format (PEFT?), not of mlx_lm: adapter_config.json has no fine_tune_type"
-    faults.error("model-format", message, ref.pointer, help="train it with mlx_lm.lora, or convert it to mlx_lm's format")
+    message = (
+        f"{ref.role}: an adapter of another format (PEFT?), not of mlx_lm: adapter_config.json has no fine_tune_type"
+    )
+    faults.error(
+        "model-format", message, ref.pointer, help="train it with mlx_lm.lora, or convert it to mlx_lm's format"
+    )

@@ -10,12 +10,11 @@ from mlspec.model.facts import Facts, ModelFacts, ModelRef
 from mlspec.model.plan import Decision, RunnerPlan
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
-from mlspec.model_files import BadModelFile, fingerprint
+from mlspec.model_files import BadModelFileError, fingerprint
 from mlspec.runners import RUNNER_API, Faults
 from mlspec.runners.python.model import PythonModel, check_model
 
 _HERE = Path(__file__).parent
-_RUNTIME = ("runtime.py",)
 
 
 class PythonRunner:
@@ -24,6 +23,8 @@ class PythonRunner:
     runner_api = RUNNER_API
     name = "python"
     tasks = ("predict",)
+    package = "python"
+    modules = ("numpy",)
     model_type = PythonModel
 
     def model_schema(self) -> Mapping[str, Any] | None:
@@ -39,7 +40,7 @@ class PythonRunner:
         names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         try:
             files = fingerprint(folder, names)
-        except BadModelFile as problem:
+        except BadModelFileError as problem:
             faults.error("bad-model-file", f"{ref.role}: {problem}", ref.pointer, help="check the file")
             return None
         return ModelFacts(ref, files, sum(f.size_bytes for f in files if f.hashed == "header"))
@@ -61,7 +62,7 @@ class PythonRunner:
         return (*ours, *model.requirements)
 
     def runtime_files(self) -> Mapping[str, Path]:
-        return {name: _HERE / name for name in _RUNTIME}
+        return {path.name: path for path in sorted(_HERE.glob("runtime*.py"))}
 
     def user_files(self, model: PythonModel) -> tuple[str, ...]:
         return (model.module, *model.files)

@@ -1,0 +1,54 @@
+"""`mlspec serve`: build a spec and serve it here, in the foreground."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from argparse import Namespace
+from pathlib import Path
+from types import FrameType
+
+from mlspec.cli import FAILED, FINDINGS, OK
+from mlspec.commands import surroundings, tell
+from mlspec.diagnostics import Report
+from mlspec.host import target_for_host
+from mlspec.pipeline import Checked, Pipeline, build
+from mlspec.serving import check_installed, check_port, running
+
+
+def run(options: Namespace) -> int:
+    bundle = built_for_host(options)
+    if isinstance(bundle, int):
+        return bundle
+    checked, folder = bundle
+    check_port(options.host, options.port)
+    command = checked.backend.command(sys.executable, options.host, options.port)
+    sys.stderr.write(f"serving {folder} at http://{options.host}:{options.port} (Ctrl-C ends it)\n")
+    signal.signal(signal.SIGTERM, _interrupted)
+    with running(command, folder) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            return OK
+    sys.stderr.write(f"error[service-ended]: the service ended by itself, exit code {code}\n")
+    return FAILED
+
+
+def built_for_host(options: Namespace) -> tuple[Checked, Path] | int:
+    """Build the one target that fits this computer; an exit code if that failed."""
+    here, report = surroundings(options), Report()
+    options.output_format = "text"
+    spec = options.spec.absolute()
+    checked = Pipeline(here).check(spec, report)
+    if checked is None:
+        return tell(report, options, to_stdout=False) or FINDINGS
+    target = target_for_host(checked.spec, options.target)
+    folders = list(build([spec], here, None, report, target))
+    if not folders:
+        return tell(report, options, to_stdout=False) or FINDINGS
+    check_installed(checked.backend, checked.runner, folders[0])
+    return checked, folders[0]
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,96 @@
+"""`mlspec test`: build and serve a spec, run its tests against the service, stop it."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from dataclasses import dataclass
+from typing import IO
+
+from mlspec.cli import FINDINGS, OK
+from mlspec.commands.serve import built_for_host
+from mlspec.errors import CommandError
+from mlspec.model.spec import Expectation, TestCase
+from mlspec.serving import Answer, ask, free_port, running, wait_until_healthy
+
+START_TIMEOUT_S = 600
+_LOG_TAIL_BYTES = 4000
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One test's result: `faults` says what of its expectation didn't hold."""
+
+    name: str
+    latency_s: float
+    faults: tuple[str, ...]
+
+    def __str__(self) -> str:
+        mark = "FAILED" if self.faults else "passed"
+        lines = [f"{mark}  {self.name}  {self.latency_s * 1000:.0f} ms", *(f"        {f}" for f in self.faults)]
+        return "\n".join(lines)
+
+
+def run(options: Namespace) -> int:
+    built = built_for_host(options)
+    if isinstance(built, int):
+        return built
+    checked, folder = built
+    tests = checked.spec.tests
+    if not tests:
+        raise CommandError("no-tests", f"{checked.document.shown} has no tests", "add some under 'tests:'")
+    port = free_port()
+    command = checked.backend.command(sys.executable, "127.0.0.1", port)
+    with tempfile.TemporaryFile() as log, running(command, folder, log) as process:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            wait_until_healthy(process, url, START_TIMEOUT_S)
+        except CommandError:
+            sys.stderr.write(_tail(log))
+            raise
+        outcomes = [_tried(test, number, url) for number, test in enumerate(tests, 1)]
+    failed = sum(bool(outcome.faults) for outcome in outcomes)
+    print(f"{len(outcomes) - failed} passed, {failed} failed")
+    return FINDINGS if failed else OK
+
+
+def _tried(test: TestCase, number: int, url: str) -> Outcome:
+    wanted = test.expect
+    begin = time.monotonic()
+    answer = ask(f"{url}/predict", test.predict, timeout_s=(wanted.max_latency_s or 600) + 60)
+    latency_s = time.monotonic() - begin
+    faults = ("nobody answered",) if answer is None else tuple(_faults(wanted, answer, latency_s))
+    outcome = Outcome(test.name or f"test {number}", latency_s, faults)
+    print(outcome, flush=True)
+    return outcome
+
+
+def _faults(wanted: Expectation, answer: Answer, latency_s: float) -> list[str]:
+    body = answer.body if isinstance(answer.body, dict) else {}
+    text = str(body.get("text", ""))
+    found = []
+    if answer.status != wanted.status:
+        found.append(f"status {answer.status}, expected {wanted.status}: {_short(answer.body)}")
+    if wanted.contains is not None and wanted.contains not in text:
+        found.append(f"the text lacks {wanted.contains!r}: {_short(text)}")
+    if wanted.equals is not None and wanted.equals != body.get("text", body.get("outputs")):
+        found.append(f"expected {wanted.equals!r}, got {_short(body.get('text', body.get('outputs')))}")
+    if wanted.finish_reason is not None and wanted.finish_reason != body.get("finish_reason"):
+        found.append(f"finish_reason {body.get('finish_reason')!r}, expected {wanted.finish_reason!r}")
+    if wanted.max_latency_s is not None and latency_s > wanted.max_latency_s:
+        found.append(f"took {latency_s:.2f} s, at most {wanted.max_latency_s:g} s expected")
+    return found
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _tail(log: IO[bytes]) -> str:
+    """The end of what the service said: why it didn't start."""
+    size = log.seek(0, 2)
+    log.seek(max(0, size - _LOG_TAIL_BYTES))
+    return log.read().decode("utf-8", "replace")

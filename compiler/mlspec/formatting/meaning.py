@@ -1,0 +1,88 @@
+"""What a YAML text says, apart from its layout: to check that formatting changed nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlspec.formatting.scan import Scanned
+
+
+@dataclass
+class _Open:
+    """A collection whose end wasn't reached."""
+
+    kind: str
+    head: Sequence[object]
+    children: list[str] = field(default_factory=list)
+
+    def digest(self) -> str:
+        children = self.children
+        if self.kind == "Mapping":
+            children = sorted("=".join(children[i : i + 2]) for i in range(0, len(children), 2))
+        return _digest([self.kind, *self.head, *children])
+
+
+def meaning(text: str) -> str:
+    """A digest of the values, quotes, tags, anchors and aliases of a text; the order of keys doesn't count.
+
+    Nothing is expanded, so a text is not dearer than it is long.
+
+    Raises:
+        ruamel.yaml.error.MarkedYAMLError: the text is no YAML, or not one document.
+    """
+    from ruamel.yaml import YAML
+
+    stack, anchors = [_Open("Stream", ())], set[str]()
+    for event in YAML(typ="safe", pure=True).parse(text):
+        kind = type(event).__name__.removesuffix("Event")
+        if kind in ("Alias", "Scalar"):
+            stack[-1].children.append(_leaf(kind, event, anchors))
+        elif kind.endswith("Start"):
+            stack.append(_opened(kind.removesuffix("Start"), event, anchors))
+        elif kind.endswith("End") and len(stack) > 1:
+            closed = stack.pop()
+            stack[-1].children.append(closed.digest())
+    return _one_document(stack[0])
+
+
+def comments(text: str) -> list[str]:
+    """All comments, sorted, without the spaces around them."""
+    scanned = Scanned(text)
+    columns = ((line, scanned.comment_column(line)) for line in range(len(scanned.lines)))
+    return sorted(scanned.lines[line][column:].rstrip() for line, column in columns if column is not None)
+
+
+def _one_document(stream: _Open) -> str:
+    from ruamel.yaml.composer import ComposerError
+
+    if len(stream.children[0:]) > 1:
+        raise ComposerError(problem="more than one document")
+    return stream.digest()
+
+
+def _leaf(kind: str, event: Any, anchors: set[str]) -> str:
+    from ruamel.yaml.composer import ComposerError
+
+    if kind == "Alias":
+        if event.anchor not in anchors:
+            raise ComposerError(problem=f"undefined alias '{event.anchor}'", problem_mark=event.start_mark)
+        return _digest([kind, event.anchor])
+    return _digest([kind, *_head(event, anchors), event.value, event.style])
+
+
+def _opened(kind: str, event: Any, anchors: set[str]) -> _Open:
+    head = () if kind in ("Stream", "Document") else (*_head(event, anchors), event.flow_style)
+    return _Open(kind, head)
+
+
+def _head(event: Any, anchors: set[str]) -> tuple[object, ...]:
+    if event.anchor:
+        anchors.add(event.anchor)
+    return (event.anchor, str(event.tag) if event.tag else None)
+
+
+def _digest(parts: Sequence[object]) -> str:
+    return hashlib.sha256(repr(list(parts)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,190 @@
+"""The runner `mlx-lm` at serve time: MLX language models, with none, one or more adapters swapped in
+place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import TemplateError
+from pydantic import BaseModel, TypeAdapter
+
+from mlspec_runtime.errors import ServiceError
+from mlspec_runtime.generate.engine import Engine, Job
+from mlspec_runtime.generate.messages import (
+    GenerateRequest,
+    GenerateResponse,
+    Sampling,
+    TokenEvent,
+    request_type,
+)
+from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats
+from mlspec_runtime.submission import Submission
+from mlspec_runtime.waiting_room import WaitingRoom
+
+if TYPE_CHECKING:
+    from .runtime_mlx import MlxLanguageModel, PromptEncoder
+
+LOG = logging.getLogger("mlspec.mlx_lm")
+RECENT_S = 10.0
+"""A token this young is proof enough that the model generates."""
+PROBE_POLL_S = 0.05
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The plan's settings of this runner. `preload_blas` is a shared library to load before MLX."""
+
+    context_length: int
+    adapters: tuple[str, ...]
+    default_adapter: str
+    preload_blas: str | None
+    sampling: Sampling
+
+
+class MlxLmRunner:
+    """Tokenizes on a thread of its own, generates on the engine's."""
+
+    runner_api = RUNNER_API
+    response_type: type[BaseModel] = GenerateResponse
+    event_types: Mapping[str, type[BaseModel]] = {"token": TokenEvent, "done": GenerateResponse}
+
+    def __init__(self, context: RunnerContext) -> None:
+        settings, limits = TypeAdapter(Settings).validate_python(dict(context.settings)), context.limits
+        self._settings = settings
+        self._concurrency = limits.concurrency
+        self._room = WaitingRoom[Job](running=limits.concurrency, waiting=limits.queue, watch=context.watch)
+        self._engine = Engine(self._room, concurrency=limits.concurrency)
+        self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="mlspec-tokenize")
+        self._encoder: PromptEncoder
+        self._probing = asyncio.Lock()
+        self.request_type: type[BaseModel] = request_type(
+            settings.adapters, settings.default_adapter, limits.max_tokens, settings.sampling
+        )
+        self.request_examples: Mapping[str, Any] = {
+            "prompt": {"prompt": "Where is my order?", "max_tokens": min(16, limits.max_tokens)},
+            "messages": {
+                "messages": [{"role": "user", "content": "Where is my order?"}],
+                "temperature": 0.7,
+                "seed": 1,
+            },
+        }
+
+    def load(self, models: Mapping[str, Path]) -> None:
+        if self._settings.preload_blas is not None:
+            _preload(self._settings.preload_blas)
+        adapters = {name: models[f"adapters/{name}"] for name in self._settings.adapters}
+
+        def open_model() -> MlxLanguageModel:
+            # Imports MLX, on the engine's thread.
+            from .runtime_mlx import MlxLanguageModel, PromptEncoder
+
+            model = MlxLanguageModel(models["base"], adapters, concurrency=self._concurrency)
+            self._encoder = PromptEncoder(model.tokenizer)
+            return model
+
+        self._engine.open(open_model)
+
+    async def submit(self, request: GenerateRequest, request_id: str, *, stream: bool) -> Submission:
+        prompt = await asyncio.get_running_loop().run_in_executor(self._tokenizing, self._encode, request)
+        room = self._settings.context_length - len(prompt)
+        if room < 1:
+            raise _too_long(len(prompt), self._settings.context_length)
+        sampling = request.sampling()
+        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
+        adapter = request.adapter or self._settings.default_adapter
+        job = Job(request_id, prompt, sampling, adapter, stream=stream)
+        self._engine.submit(job)
+        return job
+
+    def _encode(self, request: GenerateRequest) -> list[int]:
+        prompt = self._encode_text(request)
+        if not prompt:
+            raise ServiceError("empty_prompt", "the prompt has no tokens", 400, field="prompt")
+        return prompt
+
+    def _encode_text(self, request: GenerateRequest) -> list[int]:
+        if request.messages is not None:
+            messages = [message.model_dump() for message in request.messages]
+            return _conversation(self._encoder, messages, "messages")
+        text = request.prompt or ""
+        if request.raw or not self._encoder.has_template:
+            return self._encoder.text(text)
+        return _conversation(self._encoder, [{"role": "user", "content": text}], "prompt")
+
+    def cancel(self, submission: Submission) -> None:
+        self._engine.cancel(submission)
+
+    async def health(self, timeout_s: float) -> Health:
+        """A token came in the last seconds, or one is generated now."""
+        if not self._engine.alive:
+            raise ServiceError("engine_dead", "the engine's thread has ended; restart the service", 503)
+        age_s = time.monotonic() - self._engine.progress_at
+        if age_s < RECENT_S:
+            return Health("recently", round(age_s, 3))
+        async with self._probing:
+            return await self._probe(timeout_s)
+
+    async def _probe(self, timeout_s: float) -> Health:
+        begun_at = time.monotonic()
+        # With the adapter that is in place: a probe is no reason for a swap.
+        job = Job("health", self._encoder.probe, Sampling(max_tokens=1), self._engine.adapter)
+        self._engine.submit(job, always=True)
+        answer = asyncio.create_task(job.output())
+        try:
+            while time.monotonic() - begun_at < timeout_s:
+                await asyncio.wait({answer}, timeout=PROBE_POLL_S)
+                if answer.done():
+                    answer.result()
+                if self._engine.progress_at > begun_at:
+                    return Health("computed", round(time.monotonic() - begun_at, 3))
+        finally:
+            answer.cancel()
+            self._engine.cancel(job)
+        raise ServiceError("engine_stuck", f"no token was generated in {timeout_s:g} s", 503)
+
+    def stats(self) -> Stats:
+        return self._room.stats()
+
+    def close(self) -> None:
+        self._engine.close()
+        self._tokenizing.shutdown(wait=False, cancel_futures=True)
+
+
+def create(context: RunnerContext) -> MlxLmRunner:
+    """The runner of this module."""
+    return MlxLmRunner(context)
+
+
+def _preload(library: str) -> None:
+    """Load a BLAS before MLX does: its symbols win over those of the reference BLAS that MLX's wheel
+    links.
+    """
+    try:
+        ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+    except OSError as error:
+        LOG.warning("%s: generating will be much slower; install it (Debian: libopenblas0-pthread)", error)
+
+
+def _conversation(encoder: PromptEncoder, messages: list[dict[str, str]], field: str) -> list[int]:
+    if not encoder.has_template:
+        message = "this model has no chat template; send 'prompt'"
+        raise ServiceError("no_chat_template", message, 400, field=field)
+    try:
+        return encoder.conversation(messages)
+    except (TemplateError, ValueError) as error:
+        message = f"the model's chat template refuses this: {error}"
+        raise ServiceError("bad_messages", message, 400, field=field) from error
+
+
+def _too_long(tokens: int, context_length: int) -> ServiceError:
+    message = f"the prompt has {tokens} tokens; the context holds {context_length}, with at least 1 for the answer"
+    return ServiceError("prompt_too_long", message, 400)

@@ -1,0 +1,137 @@
+"""A bundle served by a process of its own: started, watched, asked and stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO, Any
+
+from mlspec.backends import Backend
+from mlspec.errors import CommandError
+from mlspec.runners import Runner
+
+STOP_TIMEOUT_S = 20
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer: `body` is its JSON, or its text where it is none."""
+
+    status: int
+    body: Any
+
+
+def check_installed(backend: Backend, runner: Runner, bundle: Path) -> None:
+    """Raises CommandError if this Python lacks what the bundle imports."""
+    missing = [name for name in (*backend.modules, *runner.modules) if find_spec(name) is None]
+    if missing:
+        help = f"{sys.executable} -m pip install -r {bundle / 'requirements.txt'}"
+        raise CommandError("not-installed", f"serving needs {', '.join(missing)}, not installed here", help)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises CommandError if something listens there already: BentoML would start over and over."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as problem:
+            message = f"can't listen at {host}, port {port}: {(problem.strerror or str(problem)).lower()}"
+            raise CommandError("port-taken", message, "give another with --port, or --host") from problem
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nothing listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], bundle: Path, output: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """The serving process, in a session of its own so that Ctrl-C reaches it once, by us; stopped at the end."""
+    environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true"}
+    process = subprocess.Popen(  # noqa: S603 - an argument list of our own
+        command, cwd=bundle, env=environment, start_new_session=True, stdout=output, stderr=output
+    )
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, and after a bounded wait SIGKILL to the whole session: no worker stays behind."""
+    try:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        sys.stderr.write(f"the service didn't end within {STOP_TIMEOUT_S} s: it is killed\n")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def wait_until_healthy(process: subprocess.Popen[bytes], url: str, timeout_s: float) -> None:
+    """Return when `/health` answers 200.
+
+    Raises:
+        CommandError: the process ended, the model failed to load, or the time is over.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise CommandError("service-ended", f"the service ended at its start, exit code {process.returncode}")
+        answer = ask(f"{url}/health", timeout_s=max(1.0, deadline - time.monotonic()))
+        if answer is not None and answer.status == 200:
+            return
+        if answer is not None and _is_final(answer):
+            raise CommandError("service-unhealthy", f"the service can't answer: {_message(answer)}")
+        time.sleep(_POLL_S)
+    raise CommandError("service-unhealthy", f"the service wasn't healthy within {timeout_s:.0f} s")
+
+
+def ask(url: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60) -> Answer | None:
+    """GET, or POST with a JSON body; None if nobody answers."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - our own http URL
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+            return Answer(answer.status, _decoded(answer.read()))
+    except urllib.error.HTTPError as answer:
+        return Answer(answer.code, _decoded(answer.read()))
+    except OSError:
+        return None
+
+
+def _decoded(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content.decode("utf-8", "replace")
+
+
+def _is_final(answer: Answer) -> bool:
+    """A model that failed to load stays so; one that is loading says that."""
+    return isinstance(answer.body, dict) and answer.body.get("status") == "failed"
+
+
+def _message(answer: Answer) -> str:
+    error = answer.body.get("error", {}) if isinstance(answer.body, dict) else {}
+    return str(error.get("message") or answer.body)

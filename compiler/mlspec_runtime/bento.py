@@ -1,0 +1,105 @@
+"""BentoML: the one module of the runtime that knows it (1.4.39)."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import logging
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import ClassVar
+
+import bentoml
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.utils.analytics import usage_stats
+from bentoml.exceptions import BentoMLException, NotFound
+from prometheus_client import REGISTRY
+from starlette.types import ASGIApp
+
+from mlspec_runtime.app import create_app
+from mlspec_runtime.metrics import Metrics
+from mlspec_runtime.plan import PlanError, load_plan
+from mlspec_runtime.served_model import ServedModel, create_runner, environment_error, missing_environment
+
+LOG_LEVEL_VARIABLE = "MLSPEC_LOG_LEVEL"
+_METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_NO_TELEMETRY_VARIABLE = "BENTOML_DO_NOT_TRACK"
+
+
+class Bundle:
+    """A bundle that BentoML serves: its application and the model behind it."""
+
+    def __init__(self, folder: Path) -> None:
+        plan = load_plan(folder)
+        for name, value in plan.environment.set.items():
+            os.environ.setdefault(name, value)
+        metrics = Metrics(plan, REGISTRY)
+        runner = create_runner(plan, folder, metrics)
+        self.plan = plan
+        self.model = ServedModel(plan, folder, runner, metrics, _in_model_store)
+        self.app: ASGIApp = create_app(plan, runner, self.model, metrics)
+
+    def check_environment(self) -> None:
+        """Raises BentoMLException if a variable that must be set is not."""
+        missing = missing_environment(self.plan, os.environ)
+        if missing:
+            raise BentoMLException(environment_error(missing).message)
+
+
+class BundleService:
+    """What BentoML calls as a service starts and ends. A subclass names its `bundle`."""
+
+    bundle: ClassVar[Bundle]
+
+    @bentoml.on_startup
+    def start(self) -> None:
+        """Begin to load the model. The service answers meanwhile: /health and /predict with 503."""
+        self.bundle.model.start(os.environ)
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Free the model. The server has let the requests in flight end before."""
+        await asyncio.to_thread(self.bundle.model.close)
+
+    async def __is_ready__(self) -> bool:
+        """What /readyz answers."""
+        return self.bundle.model.ready
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Read the bundle's plan and make its application; no model is loaded. Raises BentoMLException."""
+    _stop_telemetry()
+    _own_metrics_folder()
+    logging.getLogger("mlspec").setLevel(os.environ.get(LOG_LEVEL_VARIABLE, "INFO").upper())
+    try:
+        return Bundle(folder.resolve())
+    except PlanError as error:
+        raise BentoMLException(str(error)) from error
+
+
+def _stop_telemetry() -> None:
+    """BentoML sends none for the value "true" alone. Its command has looked and remembered before a service
+    is imported, so it has to look again; it sends at the end.
+    """
+    os.environ.setdefault(_NO_TELEMETRY_VARIABLE, "true")
+    usage_stats.do_not_track.cache_clear()
+
+
+def _own_metrics_folder() -> None:
+    """BentoML keeps metrics in one folder below its home and empties it at each start: of two services on one
+    machine the first would lose its own. In a worker the folder is given.
+    """
+    if _METRICS_VARIABLE in os.environ:
+        return
+    folder = tempfile.mkdtemp(prefix="mlspec-metrics-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    BentoMLContainer.prometheus_multiproc_dir.set(folder)
+
+
+def _in_model_store(tag: str) -> Path | None:
+    try:
+        return Path(bentoml.models.get(tag).path)
+    except NotFound:
+        return None

@@ -1,0 +1,89 @@
+"""The service's Prometheus metrics; they appear in BentoML's own /metrics."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from mlspec_runtime.plan import RuntimePlan
+from mlspec_runtime.protocol import Stats
+from mlspec_runtime.submission import Measures
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_INFO = ("service", "project", "target", "runner", "task")
+
+
+class Metrics:
+    """Counters and gauges of one service. Make it where the service runs: prometheus_client decides at its
+    import whether values go to files that processes share.
+
+    Gauges are `mostrecent`: the value of a worker that was killed would stay in a sum for ever.
+    """
+
+    def __init__(self, plan: RuntimePlan, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "mlspec_requests",
+            "Requests by endpoint and HTTP status.",
+            ("endpoint", "status"),
+            registry=registry,
+        )
+        self._errors = Counter(
+            "mlspec_errors",
+            "Errors by endpoint and code, those within a stream too.",
+            ("endpoint", "code"),
+            registry=registry,
+        )
+        self._request_s = Histogram(
+            "mlspec_request_seconds",
+            "Time from a request's arrival to the end of its answer.",
+            ("endpoint",),
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._queue_s = Histogram("mlspec_queue_seconds", "Time in the queue.", buckets=SECONDS, registry=registry)
+        self._first_token_s = Histogram(
+            "mlspec_time_to_first_token_seconds",
+            "Time from a request's arrival to its first token.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._tokens = Counter("mlspec_tokens", "Tokens by kind: prompt, completion.", ("kind",), registry=registry)
+        self._waiting = self._gauge("mlspec_queue_depth", "Requests that wait.", registry)
+        self._running = self._gauge("mlspec_in_flight", "Requests that are computed.", registry)
+        self._loaded = Gauge(
+            "mlspec_model_loaded",
+            "1 once the model is loaded.",
+            _INFO,
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        ).labels(plan.service.name, plan.service.project, plan.service.target, plan.runner.name, plan.task)
+        self.loaded(False)
+        self.stats(Stats(0, 0))
+
+    def _gauge(self, name: str, told: str, registry: CollectorRegistry) -> Gauge:
+        return Gauge(name, told, registry=registry, multiprocess_mode="mostrecent")
+
+    def request(self, endpoint: str, status: int, took_s: float) -> None:
+        """A request was answered."""
+        self._requests.labels(endpoint, str(status)).inc()
+        self._request_s.labels(endpoint).observe(took_s)
+
+    def error(self, endpoint: str, code: str) -> None:
+        """A request failed."""
+        self._errors.labels(endpoint, code).inc()
+
+    def computed(self, measures: Measures) -> None:
+        """A request went through the model."""
+        self._queue_s.observe(measures.queue_s)
+        if measures.time_to_first_token_s is not None:
+            self._first_token_s.observe(measures.time_to_first_token_s)
+        if measures.prompt_tokens:
+            self._tokens.labels("prompt").inc(measures.prompt_tokens)
+            self._tokens.labels("completion").inc(measures.completion_tokens)
+
+    def stats(self, stats: Stats) -> None:
+        """The queue has changed. From any thread."""
+        self._waiting.set(stats.waiting)
+        self._running.set(stats.running)
+
+    def loaded(self, is_loaded: bool) -> None:
+        self._loaded.set(1 if is_loaded else 0)

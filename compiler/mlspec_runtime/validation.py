@@ -1,0 +1,48 @@
+"""From pydantic's findings to one error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+
+from mlspec_runtime.errors import ServiceError
+
+_SHOWN = 5
+
+
+def validation_error(error: RequestValidationError, content_type: str) -> ServiceError:
+    """400 for what is no JSON, 415 for what isn't called JSON, else 422 with the path of the first field at
+    fault.
+
+    The values themselves are never repeated: they are prompts.
+    """
+    findings = error.errors()
+    first = findings[0]
+    if first["type"] == "json_invalid":
+        at = first["loc"][-1]
+        return ServiceError("bad_json", f"the body is not JSON: {first['ctx']['error']} at character {at}", 400)
+    if not _is_json(content_type):
+        return ServiceError("unsupported_media_type", "send JSON, with the header Content-Type: application/json", 415)
+    told = [_told(finding) for finding in findings[:_SHOWN]]
+    if len(findings) > _SHOWN:
+        told.append(f"and {len(findings) - _SHOWN} more")
+    return ServiceError("invalid_request", "; ".join(told), 422, field=_field(first) or None)
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+def _field(finding: Mapping[str, Any]) -> str:
+    return ".".join(map(str, finding["loc"][1:]))[:200]
+
+
+def _told(finding: Mapping[str, Any]) -> str:
+    message = str(finding["msg"]).removeprefix("Value error, ")
+    if finding["type"] == "missing" and len(finding["loc"]) == 1:
+        message = "the body is empty; send a JSON object"
+    field = _field(finding)
+    return f"{field}: {message}" if field else message
