@@ -44,22 +44,59 @@ REPOSITORIES = {
     "org/gated": Repository(MODEL, refuses="gated"),
     "org/private": Repository(MODEL, refuses="private"),
     "org/forbidden": Repository(MODEL, refuses=403),
-    "org/down": Repository(MODEL, refuses=503),
+    "org/gone": Repository(MODEL, refuses=410),
     "org/gguf-only": Repository({"model.gguf": b"GGUF"}),
 }
 
-# What the command line does with `fetch`, without the command line: one JSON line of what came of it.
+# What the command line does with `fetch`, without the command line: a JSON line for each one on stdin.
 PROGRAM = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from mlspec.commands.fetch import fetch
 from mlspec.errors import CommandError
 from mlspec.model.spec import Source
-try:
-    print(json.dumps({"folder": str(fetch(Source(hf=sys.argv[1], revision=sys.argv[2]), Path(sys.argv[3])))}))
-except CommandError as error:
-    print(json.dumps({"code": error.code, "message": error.message, "help": error.help}))
+for line in sys.stdin:
+    name, commit, cache, token = json.loads(line)
+    os.environ["HF_TOKEN"] = token
+    try:
+        answer = {"folder": str(fetch(Source(hf=name, revision=commit), Path(cache)))}
+    except CommandError as error:
+        answer = {"code": error.code, "message": error.message, "help": error.help}
+    print(json.dumps(answer), flush=True)
 """
+WITHOUT_LIBRARY = "import sys; sys.modules['huggingface_hub'] = None\n" + PROGRAM
+
+
+def environment(hub_address: str, home: Path) -> dict[str, str]:
+    own = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
+    return own | {"HF_ENDPOINT": hub_address, "HF_HOME": str(home), "PYTHONWARNINGS": "error"}
+
+
+class Fetcher:
+    """A process whose hub is the stand-in: huggingface_hub reads the hub's address once, as it is imported."""
+
+    def __init__(self, hub: Hub, home: Path) -> None:
+        self.stderr = home / "stderr.txt"
+        with self.stderr.open("w") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", PROGRAM],
+                env=environment(hub.address, home),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+            )
+
+    def fetch(self, name: str, cache: Path, commit: str = COMMIT, token: str = "") -> dict[str, str]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([name, commit, str(cache), token]) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, str] = json.loads(self.process.stdout.readline() or self.stderr.read_text())
+        return answer
+
+    def close(self) -> None:
+        self.process.communicate(timeout=10)
 
 
 @pytest.fixture(scope="module")
@@ -68,25 +105,26 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def fetcher(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fetcher]:
+    running = Fetcher(hub, tmp_path_factory.mktemp("home"))
+    yield running
+    running.close()
+
+
 def fetched(
-    hub_address: str,
-    name: str,
-    cache: Path,
-    commit: str = COMMIT,
-    token: str = "",
-    wrapper: tuple[str, ...] = (),
+    address: str, cache: Path, name: str = "org/model", program: str = PROGRAM, wrapper: tuple[str, ...] = ()
 ) -> dict[str, str]:
-    """What `fetch` says in a process whose hub is at this address; its stderr under `stderr`."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    environment |= {
-        "HF_ENDPOINT": hub_address,
-        "HF_HOME": str(cache.parent / "home"),
-        "PYTHONWARNINGS": "error",
-    }
-    if token:
-        environment["HF_TOKEN"] = token
-    command = [*wrapper, sys.executable, "-c", PROGRAM, name, commit, str(cache)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    """What `fetch` says in a process of its own; its stderr under `stderr`."""
+    done = subprocess.run(
+        [*wrapper, sys.executable, "-c", program],
+        env=environment(address, cache.parent / "home"),
+        input=json.dumps([name, COMMIT, str(cache), ""]),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     answer: dict[str, str] = json.loads(done.stdout)
     return answer | {"stderr": done.stderr}
@@ -96,37 +134,35 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in folder.iterdir()}
 
 
-def test_fetches_what_runners_read_and_nothing_else(hub: Hub, tmp_path: Path) -> None:
-    answer = fetched(hub.address, "org/model", tmp_path / "cache")
-    assert contents(Path(answer["folder"])) == MODEL
-    assert Path(answer["folder"]) == snapshot_folder(tmp_path / "cache", "org/model", COMMIT)
-    assert snapshots(tmp_path / "cache", "org/model") == (COMMIT,)
-    assert answer["stderr"] == ""
+def test_fetches_what_runners_read_and_nothing_else(fetcher: Fetcher, tmp_path: Path) -> None:
+    folder = Path(fetcher.fetch("org/model", tmp_path)["folder"])
+    assert contents(folder) == MODEL
+    assert folder == snapshot_folder(tmp_path, "org/model", COMMIT)
+    assert snapshots(tmp_path, "org/model") == (COMMIT,)
 
 
-def test_a_second_fetch_asks_nothing(hub: Hub, tmp_path: Path) -> None:
-    first = fetched(hub.address, "org/model", tmp_path / "cache")
+def test_it_is_quiet_where_stderr_is_no_terminal(hub: Hub, tmp_path: Path) -> None:
+    assert fetched(hub.address, tmp_path / "cache")["stderr"] == ""
+
+
+def test_a_second_fetch_asks_nothing(hub: Hub, fetcher: Fetcher, tmp_path: Path) -> None:
+    first = fetcher.fetch("org/model", tmp_path)
     asked = len(hub.asked)
-    assert fetched(hub.address, "org/model", tmp_path / "cache") == first
+    assert fetcher.fetch("org/model", tmp_path) == first
     assert hub.asked[asked:] == []
 
 
-def test_a_whole_model_needs_no_huggingface_hub(hub: Hub, tmp_path: Path) -> None:
-    folder = fetched(hub.address, "org/model", tmp_path / "cache")["folder"]
-    code = "import sys; sys.modules['huggingface_hub'] = None\n" + PROGRAM
-    command = [sys.executable, "-c", code, "org/model", COMMIT, str(tmp_path / "cache")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == {"folder": folder}
+def test_a_whole_model_needs_no_huggingface_hub(fetcher: Fetcher, tmp_path: Path) -> None:
+    folder = fetcher.fetch("org/model", tmp_path / "cache")["folder"]
+    assert fetched("", tmp_path / "cache", program=WITHOUT_LIBRARY)["folder"] == folder
 
 
 def test_without_huggingface_hub_it_says_what_to_install(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['huggingface_hub'] = None\n" + PROGRAM
-    command = [sys.executable, "-c", code, "org/model", COMMIT, str(tmp_path / "cache")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == {
+    assert fetched("", tmp_path / "cache", program=WITHOUT_LIBRARY) == {
         "code": "hub-library-missing",
         "message": "fetching needs huggingface_hub",
         "help": "pip install 'mlspec-compiler[hub]'",
+        "stderr": "",
     }
 
 
@@ -140,7 +176,7 @@ def test_without_huggingface_hub_it_says_what_to_install(tmp_path: Path) -> None
         ("org/gated", COMMIT, "", "hub-no-access", "'org/gated' is gated"),
         ("org/gated", COMMIT, "another", "hub-no-access", "'org/gated' is gated"),
         ("org/forbidden", COMMIT, "", "hub-no-access", "'org/forbidden' was refused (HTTP 403)"),
-        ("org/down", COMMIT, "", "hub-unreachable", "the hub answered HTTP 503 for 'org/down'"),
+        ("org/gone", COMMIT, "", "hub-unreachable", "the hub answered HTTP 410 for 'org/gone'"),
         (
             "org/gguf-only",
             COMMIT,
@@ -150,32 +186,31 @@ def test_without_huggingface_hub_it_says_what_to_install(tmp_path: Path) -> None
         ),
     ],
 )
-def test_the_hub_says_no(hub: Hub, tmp_path: Path, name: str, commit: str, token: str, code: str, message: str) -> None:
-    answer = fetched(hub.address, name, tmp_path / "cache", commit, token)
+def test_the_hub_says_no(
+    fetcher: Fetcher, tmp_path: Path, name: str, commit: str, token: str, code: str, message: str
+) -> None:
+    answer = fetcher.fetch(name, tmp_path, commit, token)
     assert (answer["code"], answer["message"]) == (code, message)
     assert answer["help"]
-    assert "Traceback" not in answer["stderr"]
-    assert snapshot_folder(tmp_path / "cache", name, commit) is None
+    assert "Traceback" not in fetcher.stderr.read_text()
+    assert snapshot_folder(tmp_path, name, commit) is None
 
 
 @pytest.mark.parametrize("name", ["org/gated", "org/private"])
-def test_the_token_opens(hub: Hub, tmp_path: Path, name: str) -> None:
-    assert contents(Path(fetched(hub.address, name, tmp_path / "cache", token=TOKEN)["folder"])) == MODEL
+def test_the_token_opens(fetcher: Fetcher, tmp_path: Path, name: str) -> None:
+    assert contents(Path(fetcher.fetch(name, tmp_path, token=TOKEN)["folder"])) == MODEL
 
 
 def test_a_download_that_breaks_off_is_no_snapshot_and_can_be_finished(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with running_hub({"org/model": Repository(MODEL, breaks_off_after_bytes=1000)}) as hub:
-        answer = fetched(hub.address, "org/model", cache)
+        answer = fetched(hub.address, cache)
         assert answer["code"] == "hub-unreachable"
         assert answer["help"] == "run the same command again: files that are whole are kept"
         assert (cache / "models--org--model" / "snapshots" / COMMIT / "config.json").is_file()
-        assert snapshot_folder(cache, "org/model", COMMIT) is None
-        gone = fetched(closed_address(), "org/model", cache)
-        assert (gone["code"], snapshots(cache, "org/model")) == ("hub-unreachable", ())
-        assert gone["message"].startswith("no connection to the hub: ")
+        assert snapshots(cache, "org/model") == ()
     with running_hub({"org/model": Repository(MODEL)}) as hub:
-        assert contents(Path(fetched(hub.address, "org/model", cache)["folder"])) == MODEL
+        assert contents(Path(fetched(hub.address, cache)["folder"])) == MODEL
         assert hub.files_sent() == ["model.safetensors"]
 
 
@@ -186,15 +221,23 @@ def closed_address() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
+@pytest.mark.soak  # huggingface_hub tries for 23 seconds
+def test_no_connection(tmp_path: Path) -> None:
+    answer = fetched(closed_address(), tmp_path / "cache")
+    assert answer["code"] == "hub-unreachable"
+    assert answer["message"].startswith("no connection to the hub: ")
+    assert "Traceback" not in answer["stderr"]
+
+
 def test_offline_mode_is_named(tmp_path: Path) -> None:
-    answer = fetched(closed_address(), "org/model", tmp_path / "cache", wrapper=("env", "HF_HUB_OFFLINE=1"))
+    answer = fetched(closed_address(), tmp_path / "cache", wrapper=("env", "HF_HUB_OFFLINE=1"))
     assert answer["code"] == "hub-offline"
     assert answer["help"] == "unset HF_HUB_OFFLINE"
 
 
-def test_a_cache_that_is_a_file(hub: Hub, tmp_path: Path) -> None:
+def test_a_cache_that_is_a_file(fetcher: Fetcher, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
-    answer = fetched(hub.address, "org/model", tmp_path / "cache")
+    answer = fetcher.fetch("org/model", tmp_path / "cache")
     assert answer["code"] == "hub-cache"
     assert answer["help"] == "set HF_HUB_CACHE to a folder that can be written"
 
@@ -206,7 +249,7 @@ def test_a_full_disk(hub: Hub, tmp_path: Path) -> None:
     if not shutil.which("unshare") or subprocess.run(["unshare", "-m", "sh", "-c", mount], check=False).returncode:
         pytest.skip("a small disk of its own needs root on Linux")
     wrapper = ("unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', "sh")
-    answer = fetched(hub.address, "org/model", disk / "cache", wrapper=wrapper)
+    answer = fetched(hub.address, disk / "cache", wrapper=wrapper)
     assert (answer["code"], answer["message"]) == ("disk-full", f"no room is left in {disk / 'cache'}")
 
 
@@ -278,11 +321,11 @@ def test_an_old_snapshot_with_a_dead_link(tmp_path: Path) -> None:
     assert snapshot_folder(tmp_path, "org/model", COMMIT) is None
 
 
-def test_a_listed_snapshot_whose_file_was_cut_off(hub: Hub, tmp_path: Path) -> None:
-    folder = Path(fetched(hub.address, "org/model", tmp_path / "cache")["folder"])
+def test_a_listed_snapshot_whose_file_was_cut_off(fetcher: Fetcher, tmp_path: Path) -> None:
+    folder = Path(fetcher.fetch("org/model", tmp_path)["folder"])
     weights = (folder / "model.safetensors").resolve()
     weights.write_bytes(weights.read_bytes()[:-1])
-    assert snapshot_folder(tmp_path / "cache", "org/model", COMMIT) is None
+    assert snapshot_folder(tmp_path, "org/model", COMMIT) is None
 
 
 @pytest.mark.parametrize("revision", ["main", "", "..", "0123456789ab", COMMIT.upper(), COMMIT + "\n", "../" * 14])

@@ -11,3 +11,8 @@ class CommandError(Exception):
         self.code = code
         self.message = message
         self.help = help
+
+    def text(self) -> str:
+        """The error as a terminal shows it, with the newline."""
+        help = f"  help: {self.help}\n" if self.help else ""
+        return f"error[{self.code}]: {self.message}\n{help}"

@@ -9,7 +9,7 @@ from fastapi import Body, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp
 
 from mlspec_runtime.documents import error_documents, finish_document, stream_document
@@ -30,6 +30,8 @@ OPERATIONS: Mapping[str, str] = {
     "/docs.json": "docs",
     "/": "index",
 }
+OUTER_PATHS = ("/metrics", "/livez", "/readyz", "/healthz")
+"""What BentoML answers to GET before the application is asked: what comes here has another method."""
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "X-Frame-Options": "DENY",
@@ -111,7 +113,7 @@ def _add_stream(app: FastAPI, runner: Runner, model: ServedModel, metrics: Metri
     app.post(
         "/predict/stream",
         summary="Ask the model, and have the answer as it is made",
-        response_class=EventStream,
+        response_class=StreamingResponse,
         responses={**error_documents(), 200: stream_document(runner)},
     )(stream)
 
@@ -122,7 +124,7 @@ def _take(endpoint: Any, runner: Runner) -> None:
     """
     endpoint.__annotations__["request"] = Request
     endpoint.__annotations__["body"] = runner.request_type
-    examples = {name: {"value": value} for name, value in runner.request_examples.items()}
+    examples: dict[str, Any] = {name: {"value": value} for name, value in runner.request_examples.items()}
     endpoint.__defaults__ = (Body(openapi_examples=examples),)
 
 
@@ -162,8 +164,8 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
 
 def _http_error(request: Request, error: HTTPException) -> ServiceError:
     path = request.url.path[:200]
-    if error.status_code == 404:
+    if error.status_code == 404 and path not in OUTER_PATHS:
         return ServiceError("not_found", f"there is nothing at {path}; /docs.json lists what there is", 404)
-    if error.status_code == 405:
+    if error.status_code in (404, 405):
         return ServiceError("method_not_allowed", f"{path} does not take {request.method}", 405)
     return ServiceError("bad_request", str(error.detail), error.status_code)

@@ -7,7 +7,10 @@ import atexit
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
+import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,6 +26,8 @@ from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import PlanError, load_plan
 from mlspec_runtime.served_model import ServedModel, create_runner, environment_error, missing_environment
 
+LOG = logging.getLogger("mlspec.bento")
+PARENT_POLL_S = 2.0
 LOG_LEVEL_VARIABLE = "MLSPEC_LOG_LEVEL"
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _NO_TELEMETRY_VARIABLE = "BENTOML_DO_NOT_TRACK"
@@ -53,12 +58,20 @@ class BundleService:
 
     bundle: ClassVar[Bundle]
 
-    @bentoml.on_startup
+    def __init_subclass__(cls) -> None:
+        def check_environment() -> None:
+            cls.bundle.check_environment()
+
+        # Called by `bentoml serve` before it starts a worker, which it would start again and again.
+        setattr(cls, check_environment.__name__, bentoml.on_deployment(check_environment))
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
     def start(self) -> None:
         """Begin to load the model. The service answers meanwhile: /health and /predict with 503."""
         self.bundle.model.start(os.environ)
+        threading.Thread(target=_end_with_parent, name="mlspec-parent", daemon=True).start()
 
-    @bentoml.on_shutdown
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
         """Free the model. The server has let the requests in flight end before."""
         await asyncio.to_thread(self.bundle.model.close)
@@ -96,6 +109,15 @@ def _own_metrics_folder() -> None:
     folder = tempfile.mkdtemp(prefix="mlspec-metrics-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     BentoMLContainer.prometheus_multiproc_dir.set(folder)
+
+
+def _end_with_parent() -> None:
+    """A `bentoml serve` that is killed leaves its worker behind, with the port and the model: end it, too."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(PARENT_POLL_S)
+    LOG.error("the serving process has gone; ending")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _in_model_store(tag: str) -> Path | None:

@@ -10,10 +10,10 @@ from typing import Any
 
 from mlspec_runtime.plan import RuntimePlan
 
-_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem;color:#222}
+_STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem}
 h1{margin-bottom:0}p.sub{color:#666;margin-top:0}td{padding:.15rem 1rem .15rem 0;vertical-align:top}
-pre{background:#f4f4f4;padding:.8rem;overflow:auto}@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}
-pre{background:#262626}a{color:#8bf}}"""
+pre{background:#f4f4f4;padding:.8rem;overflow:auto}
+body{color:#222}@media(prefers-color-scheme:dark){body{background:#181818;color:#ddd}pre{background:#262626}a{color:#8bf}}"""
 _FIXED = (
     ("GET", "/health", "does the model compute?"),
     ("GET", "/metrics", "Prometheus metrics"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.plan import PlannedFile, PlannedModel, RuntimePlan
 
+LOG = logging.getLogger("mlspec.models")
 MODELS_VARIABLE = "MLSPEC_MODELS"
 """Names a folder with a folder or link for each role: `base`, `adapters/support`."""
 MAX_HEADER_BYTES = 100_000_000
@@ -25,6 +27,8 @@ def locate(plan: RuntimePlan, bundle: Path, environment: Mapping[str, str], stor
     folders = {}
     for model in plan.models:
         folders[model.role] = _find(model, bundle, environment, store)
+        # The log has the folder; the client, who gets the errors, has no business with it.
+        LOG.info("model %s: %s", model.role, folders[model.role])
         verify(model, folders[model.role])
     return folders
 
@@ -47,7 +51,7 @@ def _candidates(
 ) -> Iterator[tuple[str, Path | None]]:
     folder = environment.get(MODELS_VARIABLE)
     if folder:
-        yield f"{MODELS_VARIABLE} ({folder})", Path(folder, model.role)
+        yield f"{model.role} in {MODELS_VARIABLE}", Path(folder, model.role)
     yield f"models/{model.role} in the bundle", bundle / "models" / model.role
     tag = model.source.get("store")
     if tag:
@@ -62,7 +66,7 @@ def verify(model: PlannedModel, folder: Path) -> None:
         fault = _fault(planned, folder / planned.path)
         if fault is not None:
             message = (
-                f"model '{model.role}' is not the one of the plan: {planned.path} in {folder} {fault}. "
+                f"model '{model.role}' is not the one of the plan: {planned.path} {fault}. "
                 "Build again to serve it as it is now, or bring the planned files back"
             )
             raise ServiceError("model_mismatch", message, 503)

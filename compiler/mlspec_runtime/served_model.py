@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.models import StoreLookup, locate
@@ -36,7 +38,12 @@ def create_runner(plan: RuntimePlan, bundle: Path, metrics: Metrics) -> Runner:
     except ImportError as error:
         raise PlanError(f"the runner '{plan.runner.name}' can't be imported: {error}") from error
     context = RunnerContext(plan.task, plan.runner.settings, plan.limits, bundle, metrics.stats)
-    runner: Runner = module.create(context)
+    try:
+        runner: Runner = module.create(context)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, ("runtime.runner.settings", *first["loc"])))
+        raise PlanError(f"{where}: {first['msg']}; build the bundle again") from error
     if runner.runner_api != RUNNER_API:
         raise PlanError(f"the runner '{plan.runner.name}' is for runner_api {runner.runner_api}, not {RUNNER_API}")
     return runner

@@ -21,7 +21,7 @@ blas.preload()  # before anything that imports mlx.core
 from models import corpus, lora_training, tiny_tokenizer, tiny_training  # noqa: E402
 
 ADAPTER = lora_training.LoraSettings(
-    num_layers=2, iters=400, batch_size=16, learning_rate=2e-3, scale=2.0, max_seq_length=128, decays=True
+    num_layers=2, iters=600, batch_size=16, learning_rate=1e-3, scale=4.0, max_seq_length=128, decays=True
 )
 
 

@@ -103,9 +103,10 @@ def _locked(folder: Path) -> Iterator[None]:
 @contextmanager
 def _complete_or_nothing(target: Path) -> Iterator[Path]:
     """A folder beside `target` that takes its name at the end, so that a kill leaves no half model there."""
-    partial = target.with_name(f".partial-{target.name}")
-    if partial.exists():  # left by a process that was killed; the lock says that no other one is at work
-        shutil.rmtree(partial)
+    for left_over in target.parent.glob(f".partial-{target.name}-*"):  # of a process that was killed
+        shutil.rmtree(left_over)
+    # The process's number keeps a converter that outlived its killed parent out of the new folder.
+    partial = target.with_name(f".partial-{target.name}-{os.getpid()}")
     partial.mkdir()
     yield partial
     partial.rename(target)

@@ -7,10 +7,15 @@ Only data is fetched: never code, never a pickle.
 from __future__ import annotations
 
 import errno
+import sys
+import warnings
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
 from mlspec import __version__
+from mlspec.commands import spec_files, surroundings, tell
+from mlspec.diagnostics import Report
 from mlspec.errors import CommandError
 from mlspec.hub import PATTERNS, refused, snapshot_folder
 from mlspec.model.spec import Source
@@ -18,6 +23,21 @@ from mlspec.model.spec import Source
 _AGAIN = "run the same command again: files that are whole are kept"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EFBIG)
+
+
+def run(options: Namespace) -> int:
+    from mlspec.cli import OK
+    from mlspec.pipeline import Pipeline
+
+    report, pipeline = Report(), Pipeline(surroundings(options))
+    found = [pipeline.check(path, report) for path in spec_files(options.specs)]
+    if report.failed:
+        return tell(report, Namespace(output_format="text"), to_stdout=False)
+    for one in filter(None, found):
+        for ref in one.runner.models(one.spec.model):
+            if ref.source.hf is not None:
+                print(fetch(ref.source, one.workspace.hub_cache, progress=sys.stderr.isatty()), flush=True)
+    return OK
 
 
 def fetch(source: Source, cache: Path, allow: tuple[str, ...] = PATTERNS, *, progress: bool = False) -> Path:
@@ -55,15 +75,18 @@ def _download(repository: str, commit: str, cache: Path, allow: tuple[str, ...],
     if not progress and constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
         disable_progress_bars()
     try:
-        snapshot_download(
-            repository,
-            revision=commit,
-            cache_dir=cache,
-            allow_patterns=list(allow),
-            ignore_patterns=list(refused(allow)),
-            library_name="mlspec",
-            library_version=__version__,
-        )
+        with warnings.catch_warnings():
+            # What it warns of as a Python warning comes true as an error, and is told then.
+            warnings.filterwarnings("ignore", "Not enough free disk space")
+            snapshot_download(
+                repository,
+                revision=commit,
+                cache_dir=cache,
+                allow_patterns=list(allow),
+                ignore_patterns=list(refused(allow)),
+                library_name="mlspec",
+                library_version=__version__,
+            )
     except Exception as problem:  # its own, its HTTP library's, hf_xet's: no common base; unknown ones go on
         if known := _explained(problem, repository, commit, cache):
             raise known from problem

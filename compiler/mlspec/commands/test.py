@@ -21,16 +21,17 @@ _LOG_TAIL_BYTES = 4000
 
 @dataclass(frozen=True)
 class Outcome:
-    """One test's result: `faults` says what of its expectation didn't hold."""
+    """One test's result: what was answered, and what of its expectation didn't hold."""
 
     name: str
     latency_s: float
+    answer: str
     faults: tuple[str, ...]
 
     def __str__(self) -> str:
         mark = "FAILED" if self.faults else "passed"
-        lines = [f"{mark}  {self.name}  {self.latency_s * 1000:.0f} ms", *(f"        {f}" for f in self.faults)]
-        return "\n".join(lines)
+        below = [self.answer, *self.faults]
+        return "\n".join([f"{mark}  {self.name}  {self.latency_s * 1000:.0f} ms", *(f"        {b}" for b in below if b)])
 
 
 def run(options: Namespace) -> int:
@@ -62,7 +63,7 @@ def _tried(test: TestCase, number: int, url: str) -> Outcome:
     answer = ask(f"{url}/predict", test.predict, timeout_s=(wanted.max_latency_s or 600) + 60)
     latency_s = time.monotonic() - begin
     faults = ("nobody answered",) if answer is None else tuple(_faults(wanted, answer, latency_s))
-    outcome = Outcome(test.name or f"test {number}", latency_s, faults)
+    outcome = Outcome(test.name or f"test {number}", latency_s, _said(answer), faults)
     print(outcome, flush=True)
     return outcome
 
@@ -82,6 +83,14 @@ def _faults(wanted: Expectation, answer: Answer, latency_s: float) -> list[str]:
     if wanted.max_latency_s is not None and latency_s > wanted.max_latency_s:
         found.append(f"took {latency_s:.2f} s, at most {wanted.max_latency_s:g} s expected")
     return found
+
+
+def _said(answer: Answer | None) -> str:
+    """The answer in a line: the text, the tensors, or the error."""
+    body = answer.body if answer and isinstance(answer.body, dict) else {}
+    error = body.get("error")
+    said = error.get("message") if isinstance(error, dict) else body.get("text", body.get("outputs"))
+    return "" if said is None else _short(said)
 
 
 def _short(value: object) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from mlspec.formatting.layout import laid_out
 from mlspec.formatting.meaning import comments, meaning
 from mlspec.formatting.order import ordered
+from mlspec.formatting.scan import Scanned
 
 __all__ = ["comments", "formatted_text", "meaning"]
 
@@ -21,19 +22,33 @@ def formatted_text(text: str) -> str:
         ruamel.yaml.error.MarkedYAMLError: the text is no YAML document.
         ValueError: the layout would change what the text says.
     """
-    plain = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    plain = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     said = (meaning(plain), comments(plain))
-    new = laid_out(plain)
-    for candidate in (laid_out(ordered(new)), new):
-        if _says(candidate, said):
-            return candidate
+    new = laid_out(_with_newline(plain))
+    for candidate in (ordered(new), new):
+        found = _if_it_says(candidate, said)
+        if found is not None:
+            return found
     raise ValueError("its layout can't be changed without changing what it says")
 
 
-def _says(text: str, said: tuple[object, list[str]]) -> bool:
-    from ruamel.yaml.error import YAMLError
+def _if_it_says(text: str, said: tuple[str, list[str]]) -> str | None:
+    """The text, laid out, if it still says the same."""
+    from ruamel.yaml.error import MarkedYAMLError
 
     try:
-        return (meaning(text), comments(text)) == said
-    except YAMLError:
-        return False
+        new = laid_out(text)
+        return new if (meaning(new), comments(new)) == said else None
+    except MarkedYAMLError:
+        return None
+
+
+def _with_newline(text: str) -> str:
+    """The text with a newline at its end, which must not become part of a block scalar."""
+    if text.endswith("\n"):
+        return text
+    for token in Scanned(text).tokens:
+        if token.is_block_scalar and token.body_end == len(text):
+            header = text[token.start : token.end].rstrip("+-") + "-"
+            return f"{text[: token.start]}{header}{text[token.end :]}\n"
+    return text + "\n"

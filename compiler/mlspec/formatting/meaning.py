@@ -40,12 +40,13 @@ def meaning(text: str) -> str:
         kind = type(event).__name__.removesuffix("Event")
         if kind in ("Alias", "Scalar"):
             stack[-1].children.append(_leaf(kind, event, anchors))
-        elif kind.endswith("Start"):
+        elif kind in ("MappingStart", "SequenceStart", "DocumentStart"):
+            _refuse_second_document(kind, stack[-1], event)
             stack.append(_opened(kind.removesuffix("Start"), event, anchors))
-        elif kind.endswith("End") and len(stack) > 1:
+        elif kind in ("MappingEnd", "SequenceEnd", "DocumentEnd"):
             closed = stack.pop()
             stack[-1].children.append(closed.digest())
-    return _one_document(stack[0])
+    return stack[0].digest()
 
 
 def comments(text: str) -> list[str]:
@@ -55,12 +56,11 @@ def comments(text: str) -> list[str]:
     return sorted(scanned.lines[line][column:].rstrip() for line, column in columns if column is not None)
 
 
-def _one_document(stream: _Open) -> str:
+def _refuse_second_document(kind: str, around: _Open, event: Any) -> None:
     from ruamel.yaml.composer import ComposerError
 
-    if len(stream.children[0:]) > 1:
-        raise ComposerError(problem="more than one document")
-    return stream.digest()
+    if kind == "DocumentStart" and around.children:
+        raise ComposerError(problem="a second document begins", problem_mark=event.start_mark)
 
 
 def _leaf(kind: str, event: Any, anchors: set[str]) -> str:
@@ -74,13 +74,15 @@ def _leaf(kind: str, event: Any, anchors: set[str]) -> str:
 
 
 def _opened(kind: str, event: Any, anchors: set[str]) -> _Open:
-    head = () if kind in ("Stream", "Document") else (*_head(event, anchors), event.flow_style)
-    return _Open(kind, head)
+    return _Open(kind, () if kind == "Document" else (*_head(event, anchors), event.flow_style))
 
 
 def _head(event: Any, anchors: set[str]) -> tuple[object, ...]:
-    if event.anchor:
-        anchors.add(event.anchor)
+    from ruamel.yaml.composer import ComposerError
+
+    if event.anchor in anchors:
+        raise ComposerError(problem=f"duplicate anchor '{event.anchor}'", problem_mark=event.start_mark)
+    anchors.update([event.anchor] if event.anchor else [])
     return (event.anchor, str(event.tag) if event.tag else None)
 
 

@@ -58,7 +58,8 @@ class Scanned:
 
     def body(self, token: Token) -> range:
         """The lines of a block scalar's text, blank ones behind it too."""
-        return range(self.line(token.start) + 1, self.line(token.body_end))
+        cut_off = self.column(token.body_end) > 0  # the text ends without a newline
+        return range(self.line(token.start) + 1, self.line(token.body_end) + cut_off)
 
     @cached_property
     def bodies(self) -> frozenset[int]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Platform = Literal["macos", "linux"]
 Accelerator = Literal["metal", "cpu", "cuda12", "cuda13"]
 Arch = Literal["arm64", "amd64"]
+Task = Literal["generate", "predict", "embed"]
 PythonVersion = Literal["3.11", "3.12", "3.13"]
 
 
@@ -96,10 +97,11 @@ class TestCase(Frozen):
 
 
 class Spec(Frozen):
-    """A whole spec. `model` is the runner's own type: see `Runner.model_type`."""
+    """A whole spec. `model` is the runner's own type: see `Runner.model_type`. `task` is None if it isn't given."""
 
     metadata: Metadata
     runner: str
+    task: Task | None = None
     model: Any
     service: ServiceSpec = Field(default_factory=ServiceSpec)
     targets: tuple[TargetSpec, ...] = (TargetSpec.model_construct(name="mac"),)

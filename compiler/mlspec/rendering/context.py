@@ -18,7 +18,8 @@ def context(plan: Plan) -> dict[str, Any]:
 def neutral(plan: Plan) -> dict[str, Any]:
     """The same variables with each string of the spec replaced."""
     seen = context(plan)
-    return {**seen, "given": _neutral(seen["given"]), "decisions": [_neutral_row(row) for row in seen["decisions"]]}
+    given = {variable: _neutral(value) for variable, value in seen["given"].items()}
+    return {**seen, "given": given, "decisions": [_neutral_row(row) for row in seen["decisions"]]}
 
 
 def _given(plan: Plan) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def _given(plan: Plan) -> dict[str, Any]:
         "environment": sorted(plan.environment.items()),
         "required_environment": sorted(plan.required_environment),
         "example": plan.spec.tests[0].predict if plan.spec.tests else None,
-        "sources": [f"{role}: {_source(source)}" for role, source in _sources(plan)],
+        "sources": [(role, _source(source)) for role, source in _sources(plan)],
     }
 
 
@@ -48,7 +49,6 @@ def _decided(plan: Plan) -> dict[str, Any]:
         "task": plan.task,
         "endpoints": list(plan.spec.service.endpoints),
         "system_packages": list(plan.system_packages),
-        "roles": [role for role, _ in _sources(plan)],
         **{d.key.partition(".")[2]: d.value for d in plan.decisions if d.key.startswith("serving.")},
     }
 

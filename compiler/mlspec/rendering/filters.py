@@ -72,7 +72,16 @@ def yaml(value: Any) -> Safe:
 
 def md(value: Any) -> Safe:
     """Text of a Markdown paragraph, heading or table cell, with no mark-up of its own."""
-    return Safe(re.sub(r"([\\`*_{}\[\]()#+\-.!|<>&~=:@/$^'\"])", r"\\\1", _line(value)))
+    text = re.sub(r"([\\`*_\[\]<>#|&~!$])", r"\\\1", _line(value))
+    return Safe(re.sub(r"^(\s*(?:\d+)?)([-+=.)])", r"\1\\\2", text))
+
+
+def code(value: Any) -> Safe:
+    """A code span of Markdown, also in a table's cell."""
+    text = _line(value).replace("|", r"\|")
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return Safe(f"{fence}{space}{text}{space}{fence}")
 
 
 def as_json(value: Any) -> str:
@@ -88,6 +97,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "exec_form": exec_form,
     "yaml": yaml,
     "md": md,
+    "code": code,
     "json": as_json,
 }
 

@@ -89,8 +89,14 @@ def _read(name: str, folder: Path) -> _Adapter:
         kind=config.get("fine_tune_type", "lora"),
         scale=float(parameters.get("scale", 1.0)),
         rank=int(parameters.get("rank", 8)),
-        tensors=mx.load(str(folder / "adapters.safetensors")),
+        tensors=_tensors(folder / "adapters.safetensors"),
     )
+
+
+def _tensors(path: Path) -> dict[str, mx.array]:
+    tensors = mx.load(str(path))
+    assert isinstance(tensors, dict)  # noqa: S101 - a safetensors file
+    return tensors
 
 
 def _wrap_layers(model: Any, adapters: Sequence[_Adapter], *, use_dora: bool) -> None:

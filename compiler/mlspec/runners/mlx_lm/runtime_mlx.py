@@ -51,7 +51,8 @@ class MlxLanguageModel:
     """The model, its tokenizer, its adapters and one BatchGenerator."""
 
     def __init__(self, base: Path, adapters: Mapping[str, Path], *, concurrency: int) -> None:
-        self._model, self.tokenizer = load(str(base))
+        loaded = load(str(base))
+        self._model, self.tokenizer = loaded[0], loaded[1]
         self._adapters = Adapters(self._model, adapters)
         self._concurrency = concurrency
         self._batch = self._new_batch()

@@ -1,0 +1,93 @@
+"""The parser's complaints in a user's words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ruamel.yaml.error import MarkedYAMLError
+
+from mlspec.characters import visible
+from mlspec.diagnostics import Related, Report, Span
+from mlspec.passes.load.source import SourceText
+
+_QUOTES = "put the text into quotes"
+_INDENTATION = "check the indentation: keys of one map start in the same column"
+
+
+@dataclass(frozen=True)
+class _Words:
+    message: str
+    help: str
+    opened: str = ""
+    """What to call the place where the broken construct began, where that helps."""
+
+
+_WORDS = {
+    "mapping values are not allowed": _Words("': ' can't stand here", f"{_QUOTES}, or {_INDENTATION}"),
+    "could not find expected ':'": _Words("a key without ':'", f"write 'key: value'; {_INDENTATION}", "the key"),
+    "did not find expected key": _Words("this does not belong to the map", _INDENTATION, "the map starts here"),
+    "did not find expected '-'": _Words(
+        "this does not belong to the list", "start each item with '- ' in the same column", "the list starts here"
+    ),
+    "did not find expected ',' or ']'": _Words("the list '[' is not closed", "write ']' or ','", "opened here"),
+    "did not find expected ',' or '}'": _Words("the map '{' is not closed", "write '}' or ','", "opened here"),
+    "found unexpected end of stream": _Words("the quoted text is not closed", "write the quote", "opened here"),
+    "found unexpected document indicator": _Words("the quoted text is not closed", "write the quote", "opened here"),
+    "found character that cannot start": _Words("no text starts with this character", _QUOTES),
+    "found unknown escape character": _Words(
+        "no such escape in double quotes", "write a backslash twice, or use single quotes"
+    ),
+    "found invalid Unicode character escape": _Words("this escape is not a character", "remove it"),
+    "did not find expected hexdecimal number": _Words("this escape lacks digits", r"write \x41, \u0041 or \U00000041"),
+    "block sequence entries are not allowed": _Words(
+        "'- ' can't stand here", f"start the list on a new line, or {_QUOTES}"
+    ),
+    "did not find expected alphabetic": _Words("an anchor ('&') or alias ('*') needs a name", f"or {_QUOTES}"),
+    "found undefined tag handle": _Words("this tag is not known", f"remove it, or {_QUOTES}"),
+    "did not find expected node content": _Words("a value was expected here", f"write one, or {_QUOTES}"),
+    "did not find expected <document start>": _Words("nothing may follow the document", "remove it"),
+    "found unknown directive name": _Words("no line starts with '%' here", _QUOTES),
+    "found incompatible YAML document": _Words("this YAML version is not known", "remove the line '%YAML'"),
+    "did not find expected comment or line break": _Words(
+        "only a comment may follow '|' or '>'", "start the text on the next line"
+    ),
+}
+_TAB_IN_INDENTATION = re.compile(r" *\t[ \t]*")
+
+
+def report_syntax_error(error: MarkedYAMLError, source: SourceText, report: Report) -> None:
+    """One diagnostic for the fault that ended the parsing."""
+    mark = error.problem_mark
+    if mark is None:
+        report.error("yaml-syntax", visible(str(error.problem)), source.span(0, 0), help=_QUOTES)
+    elif not _reported_tab(int(mark.index), source, report):
+        _report_words(error, int(mark.index), source, report)
+
+
+def _reported_tab(index: int, source: SourceText, report: Report) -> bool:
+    """Tabs for indentation are the cause of many complaints that don't name them."""
+    line = source.span(index, index).line - 1
+    indentation = _TAB_IN_INDENTATION.match(source.line_text(line))
+    if indentation is None:
+        return False
+    start = source.index(line)
+    span = source.span(start, start + indentation.end())
+    help = "indent with spaces; most editors have a setting for it"
+    report.error("yaml-tab", "a tab in the indentation", span, help=help)
+    return True
+
+
+def _report_words(error: MarkedYAMLError, index: int, source: SourceText, report: Report) -> None:
+    problem = str(error.problem)
+    default = _Words(f"this is not YAML: {visible(problem)}", _QUOTES)
+    words = next((words for start, words in _WORDS.items() if problem.startswith(start)), default)
+    related: tuple[Related, ...] = ()
+    opened = error.context_mark
+    if words.opened and opened is not None and int(opened.index) != index:
+        related = (Related(_character(int(opened.index), source), words.opened),)
+    report.error("yaml-syntax", words.message, _character(index, source), help=words.help, related=related)
+
+
+def _character(index: int, source: SourceText) -> Span:
+    return source.trimmed(index, index + 1)

@@ -1,0 +1,57 @@
+"""The `model` block of a class of the user's own, and the rules that a schema can't state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Literal
+
+from pydantic import Field
+
+from mlspec.model.spec import Frozen, Source
+from mlspec.runners import Faults
+
+Dtype = Literal[
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "string",
+]
+
+
+class Tensor(Frozen):
+    """One input or output. A dimension is its size, or a name that stands for any size: equal names, equal sizes."""
+
+    name: str
+    dtype: Dtype = "float32"
+    shape: tuple[int | str, ...]
+
+
+class PythonModel(Frozen):
+    """`module` and `files` are project files that the bundle gets; `class_name` is the class in `module`."""
+
+    runner: str
+    task: Literal["predict"] = "predict"
+    module: str
+    class_name: str = Field(alias="class")
+    files: tuple[str, ...] = ()
+    requirements: tuple[str, ...] = ()
+    artifacts: Source | None = None
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+def check_model(model: PythonModel, faults: Faults) -> None:
+    """That no file is named twice: both would land in the same place of the bundle."""
+    for path, count in Counter((model.module, *model.files)).items():
+        if count > 1:
+            pointer = ("files", len(model.files) - 1 - model.files[::-1].index(path))
+            faults.error("duplicate-name", f"the file '{path}' is named twice", pointer, help="remove one")

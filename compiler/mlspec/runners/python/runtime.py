@@ -1,0 +1,240 @@
+"""The runner `python` at serve time: a class of the user's own over named tensors.
+
+The class has `predict(inputs: dict[str, numpy.ndarray]) -> dict[str, numpy.ndarray]` and, where it has them,
+`load(artifacts: Path | None)` before the first and `health()`, which raises when something is wrong. One thread
+makes it and calls it, so it needs no locks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from mlspec_runtime.errors import ServiceError
+from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats
+from mlspec_runtime.submission import Measures, Output, Submission
+from mlspec_runtime.tensors import (
+    Array,
+    BadTensorError,
+    TensorRequest,
+    TensorResponse,
+    TensorSpec,
+    TensorTimings,
+    conform,
+    example,
+    request_type,
+    response_type,
+    to_lists,
+)
+from mlspec_runtime.waiting_room import WaitingRoom
+
+LOG = logging.getLogger("mlspec.python")
+CLOSE_WAIT_S = 10.0
+RECENT_S = 10.0
+
+
+class Settings(BaseModel):
+    """The plan's settings of this runner. `module` is relative to the bundle."""
+
+    module: str
+    class_name: str = Field(alias="class")
+    artifacts: bool = False
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Job(Submission):
+    """One call of the user's class; without inputs, of its `health`."""
+
+    def __init__(self, request_id: str, inputs: Mapping[str, Array] | None, sizes: dict[str, int]) -> None:
+        super().__init__(request_id)
+        self.inputs = inputs
+        self.sizes = sizes
+        self.entered_at = time.monotonic()
+        self.began_at = 0.0
+
+
+class Done(BaseModel):
+    """What `health` answers within."""
+
+
+class PythonRunner:
+    """Checks requests on the event loop, computes on a thread of its own."""
+
+    runner_api = RUNNER_API
+
+    def __init__(self, context: RunnerContext) -> None:
+        self._settings = Settings.model_validate(dict(context.settings))
+        self._bundle = context.bundle
+        # One thread computes, whatever the plan's concurrency: the rest of it is room to wait.
+        waiting = context.limits.concurrency - 1 + context.limits.queue
+        self._room = WaitingRoom[Job](running=1, waiting=waiting, watch=context.watch)
+        self._thread: threading.Thread | None = None
+        self._instance: Any = None
+        self._good_at = 0.0
+        self.request_type: type[BaseModel] = request_type(self._settings.inputs)
+        self.response_type: type[BaseModel] = response_type(self._settings.outputs)
+        self.event_types: Mapping[str, type[BaseModel]] = {"done": self.response_type}
+        self.request_examples: Mapping[str, Any] = {"zeros": {"inputs": example(self._settings.inputs)}}
+
+    def load(self, models: Mapping[str, Path]) -> None:
+        opened = threading.Event()
+        problems: list[BaseException] = []
+        arguments = (models.get("artifacts"), opened, problems)
+        self._thread = threading.Thread(target=self._run, args=arguments, name="mlspec-python", daemon=True)
+        self._thread.start()
+        opened.wait()
+        if problems:
+            raise _load_error(problems[0])
+
+    async def submit(self, request: TensorRequest, request_id: str, *, stream: bool) -> Submission:
+        sizes: dict[str, int] = {}
+        inputs = {}
+        values = request.values()
+        for spec in self._settings.inputs:
+            try:
+                inputs[spec.name] = conform(values[spec.name], spec, sizes)
+            except BadTensorError as fault:
+                field = f"inputs.{spec.name}"
+                raise ServiceError("invalid_request", f"{field}: {fault}", 422, field=field) from None
+        job = Job(request_id, inputs, sizes)
+        self._room.enter(job)
+        return job
+
+    def cancel(self, submission: Submission) -> None:
+        """Give its place in the queue up. A call that has begun runs to its end: Python can't stop it."""
+        submission.cancelled = True
+        self._room.leave_if_waiting(submission)
+
+    async def health(self, timeout_s: float) -> Health:
+        """The class has answered in the last seconds, or its thread is free and its `health` raises nothing."""
+        if self._thread is None or not self._thread.is_alive():
+            raise ServiceError("engine_dead", "the computing thread has ended; restart the service", 503)
+        age_s = time.monotonic() - self._good_at
+        if age_s < RECENT_S:
+            return Health("recently", round(age_s, 3))
+        begun_at = time.monotonic()
+        job = Job("health", None, {})
+        self._room.enter(job, always=True)
+        try:
+            await asyncio.wait_for(job.output(), timeout_s)
+        except TimeoutError:
+            self.cancel(job)
+            raise ServiceError("engine_stuck", f"the model has not answered in {timeout_s:g} s", 503) from None
+        return Health("computed", round(time.monotonic() - begun_at, 3))
+
+    def stats(self) -> Stats:
+        return self._room.stats()
+
+    def close(self) -> None:
+        reason = ServiceError("shutting_down", "the service is shutting down", 503)
+        for job in self._room.close(reason):
+            job.put(reason.again())
+        if self._thread is not None:
+            self._thread.join(CLOSE_WAIT_S)
+
+    def _run(self, artifacts: Path | None, opened: threading.Event, problems: list[BaseException]) -> None:
+        try:
+            self._instance = self._open(artifacts)
+        # Whatever the user's code raises, `load` waits to learn of it.
+        except BaseException as problem:  # noqa: BLE001
+            problems.append(problem)
+            return
+        finally:
+            opened.set()
+        while self._room.wait():
+            for job in self._room.begin(self._room.waiting()[:1]):
+                self._compute(job)
+
+    def _open(self, artifacts: Path | None) -> Any:
+        instance = _class(self._bundle / self._settings.module, self._settings.class_name)()
+        if hasattr(instance, "load"):
+            instance.load(artifacts)
+        return instance
+
+    def _compute(self, job: Job) -> None:
+        job.began_at = time.monotonic()
+        answer = self._answer(job)
+        failed = isinstance(answer, ServiceError)
+        self._room.leave(job, took_s=None if failed else time.monotonic() - job.began_at)
+        job.put(answer)
+
+    def _answer(self, job: Job) -> Output | ServiceError:
+        try:
+            if job.inputs is None:
+                self._check_health()
+                return Output("done", Done(), final=True)
+            answer = self._predicted(job, job.inputs)
+        except ServiceError as error:
+            return error
+        # The user's code may raise anything, and call sys.exit; the client learns that it did, the log learns what.
+        except (Exception, SystemExit):
+            LOG.exception("request %s: the model's code failed", job.request_id)
+            message = "the model's code failed; the server's log has it under this request_id"
+            return ServiceError("model_error", message, 500)
+        self._good_at = time.monotonic()
+        return answer
+
+    def _check_health(self) -> None:
+        check: Callable[[], object] | None = getattr(self._instance, "health", None)
+        if check is not None:
+            check()
+
+    def _predicted(self, job: Job, inputs: Mapping[str, Array]) -> Output:
+        outputs = self._outputs(self._instance.predict(dict(inputs)), job)
+        queue_s, total_s = job.began_at - job.entered_at, time.monotonic() - job.entered_at
+        timings = TensorTimings(queue_s=round(queue_s, 6), total_s=round(total_s, 6))
+        answer = TensorResponse(outputs=to_lists(outputs), timings=timings, request_id=job.request_id)
+        return Output("done", answer, final=True, measures=Measures(queue_s))
+
+    def _outputs(self, predicted: Any, job: Job) -> dict[str, Array]:
+        declared = {spec.name for spec in self._settings.outputs}
+        if not isinstance(predicted, Mapping) or set(predicted) != declared:
+            told = sorted(map(str, predicted)) if isinstance(predicted, Mapping) else type(predicted).__name__
+            raise _bad_output(job, f"predict must give a dict with {', '.join(sorted(declared))}; it gave {told}")
+        outputs = {}
+        for spec in self._settings.outputs:
+            try:
+                outputs[spec.name] = conform(predicted[spec.name], spec, job.sizes)
+            except BadTensorError as fault:
+                raise _bad_output(job, f"output {spec.name} {fault}") from None
+        return outputs
+
+
+def _load_error(problem: BaseException) -> BaseException:
+    """What `load` raises: exceptions as they are; sys.exit in the user's code must not end the loading thread."""
+    return problem if isinstance(problem, Exception) else RuntimeError(f"the model's code raised {problem!r}")
+
+
+def _bad_output(job: Job, message: str) -> ServiceError:
+    LOG.error("request %s: %s", job.request_id, message)
+    return ServiceError("bad_output", f"the model's answer is not as declared: {message}", 500)
+
+
+def _class(path: Path, name: str) -> Any:
+    """The user's class. What lies beside its file can be imported, as if it were run."""
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise ServiceError("load_failed", f"there is no Python module {path.name} in the bundle; build again", 503)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        raise ServiceError("load_failed", f"{path.name} has no class {name}; correct the spec or the module", 503)
+    return getattr(module, name)
+
+
+def create(context: RunnerContext) -> PythonRunner:
+    """The runner of this module."""
+    return PythonRunner(context)
