@@ -31,7 +31,7 @@ _NAME = (
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 
 # Every repetition below is bounded or can't meet its neighbour's characters: a hostile text takes linear time.
-_VALUE = r"""(?P<value>"(?:[^"\\\n]|\\.)*"?|'[^'\n]*'?|[^\s,}\]\[{|>&*\#"'][^,}\n#]*)"""
+_VALUE = r"""(?P<value>"(?:[^"\\\n]|\\.){0,500}"?|'[^'\n]{0,500}'?|[^\s,}\]\[{|>&*\#"'][^,}\n#]{0,500})"""
 _QUOTE = r"""["']?"""
 _COLON = rf"{_QUOTE}[ \t]{{0,20}}:[ \t]{{0,200}}"
 _NEXT = r"[ \t]{0,200}(?:,|(?:\#[^\n]*)?\r?\n)[ \t\r\n]{0,200}(?:-[ \t]{1,20})?"
@@ -40,6 +40,8 @@ _IN_TEXT = (
     re.compile(rf"\bvalue{_COLON}{_VALUE}{_NEXT}{_QUOTE}name{_COLON}{_QUOTE}(?:{_NAME})\b", re.IGNORECASE),
     re.compile(rf"(?<![\w-])(?:{_NAME}){_QUOTE}[ \t]{{0,20}}[:=][ \t]{{0,200}}{_VALUE}", re.IGNORECASE),
 )
+
+_NOT_LINE_END = re.compile(r"[^\r\n]")
 
 Range = tuple[int, int]
 
@@ -56,10 +58,14 @@ def is_secret_name(name: str) -> bool:
 
 def masked(text: str, ranges: Iterable[Range] = ()) -> str:
     """The text with stars for what has a secret's shape and for the given ranges; as long as before."""
-    found = [m.span() for m in _SHAPES.finditer(text)]
-    for start, end in [*found, *ranges]:
-        text = text[:start] + re.sub(r"[^\r\n]", "*", text[start:end]) + text[end:]
-    return text
+    found = sorted([*(m.span() for m in _SHAPES.finditer(text)), *ranges])
+    parts, done = [], 0
+    for start, end in found:
+        start = max(start, done)
+        if end > start:
+            parts += [text[done:start], _NOT_LINE_END.sub("*", text[start:end])]
+            done = end
+    return "".join([*parts, text[done:]])
 
 
 def likely_secrets(text: str) -> list[Range]:

@@ -24,6 +24,8 @@ from mlspec.runners import Runner
 
 STOP_TIMEOUT_S = 20
 _POLL_S = 0.1
+_PASSING = ("model_loading", "engine_stuck")
+"""Codes of a service that may be healthy in a while (a slow computer's first token takes its time)."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,9 @@ def _decoded(content: bytes) -> Any:
 
 
 def _is_final(answer: Answer) -> bool:
-    """A model that failed to load stays so; one that is loading says that."""
-    return isinstance(answer.body, dict) and answer.body.get("status") == "failed"
+    """What the service says of itself that waiting won't mend."""
+    error = answer.body.get("error") if isinstance(answer.body, dict) else None
+    return isinstance(error, dict) and error.get("code") not in _PASSING
 
 
 def _message(answer: Answer) -> str:

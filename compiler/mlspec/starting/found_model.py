@@ -1,0 +1,110 @@
+"""What a folder of the user's holds: an MLX language model, an mlx_lm adapter, or something that must be converted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mlspec.errors import CommandError
+from mlspec.hub import snapshots
+from mlspec.model_files import BadModelFileError, read_json
+
+HUB_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+_CONVERT = "make an MLX model of the original: mlx_lm.convert --hf-path MODEL --mlx-path FOLDER"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True)
+class FoundModel:
+    """A model's folder. Of a language model the context length is known, of an adapter what it calls its base."""
+
+    kind: Literal["model", "adapter"]
+    context_length: int | None = None
+    base: str | None = None
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where an adapter's base is: a folder, or a repository of the hub with the one commit that is in the cache."""
+
+    folder: Path | None = None
+    hf: str | None = None
+    revision: str | None = None
+
+
+def look(folder: Path, shown: str) -> FoundModel:
+    """What is in the folder; only configurations are read.
+
+    Raises:
+        CommandError: nothing that MLX reads, with what to do about it.
+    """
+    if not folder.is_dir():
+        problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
+        raise CommandError("model-not-found", f"{shown}: {problem}", "name the folder of an MLX model or adapter")
+    try:
+        if (folder / "adapter_config.json").is_file():
+            return _adapter(folder, shown)
+        if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors")):
+            return FoundModel("model", context_length=context_length(folder))
+    except BadModelFileError as problem:
+        raise CommandError("bad-model-file", f"{shown}: {problem}", "fetch or train the model again") from problem
+    raise _not_mlx(folder, shown)
+
+
+def context_length(folder: Path) -> int | None:
+    """The tokens that a language model was made for, as its configuration says.
+
+    Raises:
+        BadModelFileError: the configuration can't be read.
+    """
+    config = read_json(folder / "config.json")
+    text: Any = config.get("text_config")
+    length = (text if isinstance(text, dict) else config).get("max_position_embeddings")
+    return length if isinstance(length, int) and length > 0 else None
+
+
+def find_base(name: str | None, near: Iterable[Path], cache: Path) -> Base | None:
+    """The base that an adapter's configuration names: a folder seen from one of `near`, or a repository in the cache.
+
+    A repository of which not exactly one commit is in the cache has no `revision`. None: it is neither.
+    """
+    if not name or "\0" in name:
+        return None
+    for start in near:
+        folder = start / name
+        if (folder / "config.json").is_file():
+            return Base(folder=folder)
+    if not HUB_NAME.fullmatch(name):
+        return None
+    commits = snapshots(cache, name)
+    return Base(hf=name, revision=commits[0] if len(commits) == 1 else None)
+
+
+def _adapter(folder: Path, shown: str) -> FoundModel:
+    config = read_json(folder / "adapter_config.json")
+    if "peft_type" in config or "fine_tune_type" not in config:
+        message = f"{shown}: an adapter in PEFT's format, not in mlx_lm's"
+        help = "train it with mlx_lm.lora, or fuse it into its base model and convert that: mlx_lm.convert"
+        raise CommandError("model-format", message, help)
+    if not (folder / "adapters.safetensors").is_file():
+        message = f"{shown}: adapter_config.json is there, adapters.safetensors is missing"
+        raise CommandError("model-format", message, "mlx_lm.lora writes both into its --adapter-path")
+    base = config.get("model")
+    return FoundModel("adapter", base=base if isinstance(base, str) else None)
+
+
+def _not_mlx(folder: Path, shown: str) -> CommandError:
+    """Why the folder can't be served as it is."""
+    if any(folder.glob("*.gguf")):
+        message = f"{shown}: holds GGUF files, which mlx_lm doesn't load"
+        return CommandError("model-format", message, _CONVERT)
+    if any(file for pattern in _PICKLES for file in folder.glob(pattern)):
+        message = f"{shown}: holds PyTorch pickles only; mlspec never opens a pickle"
+        return CommandError("model-format", message, _CONVERT)
+    missing = "model.safetensors" if (folder / "config.json").is_file() else "config.json"
+    help = "name the folder that holds config.json and model.safetensors, or adapter_config.json"
+    return CommandError("model-format", f"{shown}: no MLX model: {missing} is missing", help)

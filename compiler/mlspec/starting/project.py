@@ -1,0 +1,45 @@
+"""What a first spec needs around it: a file that is new, and a root that its paths start at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlspec.errors import CommandError
+from mlspec.workspace import PROJECT_FILE, root_of
+from mlspec.write_file import create_file
+
+PROJECT_TEXT = """\
+# The root of a project: paths in its specs start here.
+apiVersion: mlspec/v1
+kind: Project
+"""
+
+
+def new_file(path: Path, text: str) -> None:
+    """Write a file that must not be there yet.
+
+    Raises:
+        CommandError: it is there, or can't be written.
+    """
+    try:
+        create_file(path, text.encode("utf-8"))
+    except FileExistsError as problem:
+        help = "mlspec never overwrites a file: choose another name, or remove it first"
+        raise CommandError("file-exists", f"{path} is there already", help) from problem
+    except OSError as problem:
+        raise cannot_write(path, problem) from problem
+
+
+def cannot_write(path: Path, problem: OSError) -> CommandError:
+    reason = (problem.strerror or "can't be written").lower()
+    return CommandError("write-failed", f"{path}: {reason}", "mlspec wrote nothing there")
+
+
+def mark_root(root: Path, specs: Path) -> tuple[Path, ...]:
+    """Write mlspec.yaml into `root` if specs in the folder `specs` would take another folder for their root."""
+    root_of.cache_clear()
+    if root_of(specs) == root:
+        return ()
+    new_file(root / PROJECT_FILE, PROJECT_TEXT)
+    root_of.cache_clear()
+    return (root / PROJECT_FILE,)
