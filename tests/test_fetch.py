@@ -343,3 +343,34 @@ def test_what_is_wanted() -> None:
 def test_errors_carry_their_message() -> None:
     error = CommandError("disk-full", "no room", "make room")
     assert (str(error), error.code, error.help) == ("no room", "disk-full", "make room")
+
+
+SPEC = """\
+apiVersion: mlspec/v1
+kind: ModelService
+metadata: {{name: chat, project: demo}}
+model:
+  runner: mlx-lm
+  base: {{hf: {name}, revision: {commit}}}
+"""
+
+
+def mlspec_fetch(hub: Hub, folder: Path, name: str) -> subprocess.CompletedProcess[str]:
+    (folder / "mlspec.yaml").write_text("apiVersion: mlspec/v1\nkind: Project\n")
+    (folder / "chat.yaml").write_text(SPEC.format(name=name, commit=COMMIT))
+    own = environment(hub.address, folder / "home")
+    command = [sys.executable, "-m", "mlspec", "fetch", "chat.yaml"]
+    return subprocess.run(command, env=own, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_command_prints_the_folder(hub: Hub, tmp_path: Path) -> None:
+    done = mlspec_fetch(hub, tmp_path, "org/model")
+    folder = snapshot_folder(tmp_path / "home" / "hub", "org/model", COMMIT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{folder}\n", "")
+
+
+def test_the_command_says_what_is_wrong(hub: Hub, tmp_path: Path) -> None:
+    done = mlspec_fetch(hub, tmp_path, "org/none")
+    message = "error[hub-not-found]: the hub shows no model 'org/none'\n"
+    help = "  help: look at its spelling; for a private one set HF_TOKEN\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message + help)

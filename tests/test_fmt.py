@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from argparse import Namespace
@@ -16,6 +17,8 @@ from ruamel.yaml import YAML
 from mlspec.commands.fmt import format_file, formatted, run
 from mlspec.errors import CommandError
 from mlspec.formatting import comments, meaning
+from mlspec.formatting.order import ORDERS
+from mlspec.resources import folder
 
 
 def data(text: str) -> object:
@@ -127,6 +130,33 @@ def test_one_thing(old: str, new: str) -> None:
 def test_keys_stay_where_an_alias_or_a_text_needs_them(text: str) -> None:
     assert data(formatted(text)) == data(text)
     assert formatted(formatted(text)) == formatted(text)
+
+
+def properties(kind: str, name: str | None = None) -> list[str]:
+    """The keys of a schema, or of one of its definitions, in its order."""
+    schema = json.loads((folder("schema") / f"{kind}.schema.json").read_text(encoding="utf-8"))
+    return list((schema["$defs"][name] if name else schema)["properties"])
+
+
+def test_the_order_is_that_of_the_schemas() -> None:
+    schema = json.loads((folder("schema") / "mlspec.schema.json").read_text(encoding="utf-8"))
+    for key in ("metadata", "service"):
+        assert ORDERS[(key,)] == tuple(schema["properties"][key]["properties"])
+    for path, found in (
+        ((), properties("mlspec")),
+        ((), properties("project")),
+        (("model",), properties("mlspec", "mlx-lm")),
+        (("model",), properties("mlspec", "python")),
+    ):
+        assert [key for key in ORDERS[path] if key in found] == found
+    assert set(ORDERS[()]) == {*properties("mlspec"), *properties("project")}
+    assert set(ORDERS["model",]) == {*properties("mlspec", "mlx-lm"), *properties("mlspec", "python")}
+
+
+@pytest.mark.parametrize("path", sorted(folder("specs").glob("*.yaml")), ids=lambda p: p.name)
+def test_the_shipped_specs_are_formatted(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert formatted(text) == text
 
 
 def test_comments_travel_with_their_key() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import filecmp
 import json
 import os
@@ -201,6 +202,18 @@ def test_a_file_is_never_overwritten(start: Start, path: str) -> None:
     assert caught.value.code == "file-exists"
     assert (start.here / "specs" / "tiny.yaml").read_text() == "mine"
     assert sorted(p.name for p in (start.here / "specs").iterdir()) == ["link.yaml", "tiny.yaml"]
+
+
+def test_where_the_file_system_has_no_links(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    written = write_spec(model(start, "tiny"), start)
+    assert faults(written.paths[0], start) == []
+    with pytest.raises(CommandError, match="is there already"):
+        write_spec(Path("tiny"), start)
+    assert [p.name for p in (start.here / "specs").iterdir()] == ["tiny.yaml"]
 
 
 def test_an_output_outside_the_project(start: Start) -> None:

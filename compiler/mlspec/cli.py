@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except CommandError as error:
-        sys.stderr.write(f"error[{error.code}]: {error.message}\n" + (f"  help: {error.help}\n" if error.help else ""))
+        sys.stderr.write(error.text())
         return FINDINGS
     except Exception as error:
         if os.environ.get("MLSPEC_DEBUG"):

@@ -31,7 +31,7 @@ _NAME = (
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 
 # Every repetition below is bounded or can't meet its neighbour's characters: a hostile text takes linear time.
-_VALUE = r"""(?P<value>"(?:[^"\\\n]|\\.){0,500}"?|'[^'\n]{0,500}'?|[^\s,}\]\[{|>&*\#"'][^,}\n#]{0,500})"""
+_VALUE = r"""(?P<value>"(?:[^"\\\n]|\\.){0,200}"?|'[^'\n]{0,200}'?|[^\s,}\]\[{|>&*\#"'][^,}\n#]{0,200})"""
 _QUOTE = r"""["']?"""
 _COLON = rf"{_QUOTE}[ \t]{{0,20}}:[ \t]{{0,200}}"
 _NEXT = r"[ \t]{0,200}(?:,|(?:\#[^\n]*)?\r?\n)[ \t\r\n]{0,200}(?:-[ \t]{1,20})?"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
+
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP)  # as on exFAT
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -34,6 +37,11 @@ def create_file(path: Path, content: bytes) -> None:
     try:
         # A link, unlike a rename, never replaces what is there.
         os.link(temporary, path)
+    except OSError as problem:
+        if problem.errno not in _NO_LINKS:
+            raise
+        with path.open("xb") as file:
+            file.write(content)
     finally:
         temporary.unlink()
 

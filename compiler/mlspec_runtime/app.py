@@ -129,10 +129,9 @@ def _take(endpoint: Any, runner: Runner) -> None:
 
 
 def _add_index(app: FastAPI, plan: RuntimePlan, runner: Runner) -> None:
-    page = index_page(plan, runner.request_examples)
-
     @app.get("/", include_in_schema=False)
-    async def index() -> HTMLResponse:
+    async def index(request: Request) -> HTMLResponse:
+        page = index_page(plan, runner.request_examples, request.url.netloc)
         return HTMLResponse(page, headers=_SECURITY)
 
 

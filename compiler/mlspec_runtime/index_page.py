@@ -25,12 +25,14 @@ _ENDPOINTS = {
 }
 
 
-def index_page(plan: RuntimePlan, examples: Mapping[str, Any]) -> str:
-    """HTML; every value of the plan is escaped."""
+def index_page(plan: RuntimePlan, examples: Mapping[str, Any], host: str) -> str:
+    """HTML, with calls to this host; every value is escaped."""
     service = plan.service
     rows = [_ENDPOINTS[name] for name in plan.endpoints if name in _ENDPOINTS]
     table = "".join(_row(*row) for row in (*rows, *_FIXED))
-    calls = "".join(f"<pre>{escape(_call(rows[0][1], body))}</pre>" for body in examples.values()) if rows else ""
+    calls = (
+        "".join(f"<pre>{escape(_call(host + rows[0][1], body))}</pre>" for body in examples.values()) if rows else ""
+    )
     title = escape(service.name)
     where = escape(f"project {service.project}, target {service.target}, runner {plan.runner.name}")
     return (
@@ -46,6 +48,6 @@ def _row(method: str, path: str, told: str) -> str:
     return f"<tr><td>{method}</td><td><code>{shown}</code></td><td>{escape(told)}</td></tr>"
 
 
-def _call(path: str, body: Any) -> str:
+def _call(url: str, body: Any) -> str:
     data = shlex.quote(json.dumps(body, ensure_ascii=False))
-    return f"curl -s localhost:3000{path} -H 'Content-Type: application/json' -d {data}"
+    return f"curl -s {shlex.quote(url)} -H 'Content-Type: application/json' -d {data}"

@@ -85,7 +85,7 @@ class WaitingRoom(Generic[Job]):
     def leave_if_waiting(self, job: object) -> bool:
         """Give a place in the queue up; False if the job is computed, or gone."""
         with self._changed:
-            known = [waiting for waiting in self._waiting if waiting is job]
+            known = [waiting for waiting in self._waiting if waiting == job]
             for waiting in known:
                 del self._waiting[waiting]
         waited = bool(known)

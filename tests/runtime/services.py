@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 from prometheus_client import CollectorRegistry, generate_latest
-from runtime.bundles import runtime_block
 from starlette.types import ASGIApp
 
 from mlspec_runtime.app import create_app
@@ -19,6 +18,7 @@ from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import parse_plan
 from mlspec_runtime.protocol import Runner
 from mlspec_runtime.served_model import ServedModel, create_runner
+from runtime.bundles import runtime_block
 
 ECHO = {"name": "echo", "module": "runtime.echo_runner"}
 
@@ -54,7 +54,7 @@ def build(bundle: Path, block: Mapping[str, Any]) -> tuple[ASGIApp, Runner, Serv
 
 @asynccontextmanager
 async def running(
-    bundle: Path = Path("."),
+    bundle: Path = Path(),
     *,
     environment: Mapping[str, str] | None = None,
     wait: bool = True,

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from runtime.bundles import limits, planned_model
 from runtime.services import Service, running, wait_until
 
@@ -286,7 +287,7 @@ async def _leave_early(service: Service, path: str, *, leave_when: Any) -> None:
         "server": ("service", 80),
         "client": ("client", 1),
     }
-    call = asyncio.create_task(service.app(scope, receive, send))  # type: ignore[arg-type]
+    call: Any = asyncio.ensure_future(service.app(scope, receive, send))
     while not leave_when(sent):
         await asyncio.sleep(0.01)
     left.set()
@@ -327,8 +328,16 @@ def test_health_is_ok_once_loaded() -> None:
 def test_while_loading_health_and_predict_say_so() -> None:
     async def check() -> None:
         async with running(settings={"load_s": 0.3}, wait=False) as service:
-            assert service.value('mlspec_model_loaded{project="tests",runner="echo",service="demo",target="here",task="generate"}') == 0
-            for response in (await service.client.get("/health"), await service.client.post("/predict", json={"text": "a"})):
+            assert (
+                service.value(
+                    'mlspec_model_loaded{project="tests",runner="echo",service="demo",target="here",task="generate"}'
+                )
+                == 0
+            )
+            for response in (
+                await service.client.get("/health"),
+                await service.client.post("/predict", json={"text": "a"}),
+            ):
                 assert response.status_code == 503
                 assert error_of(response)["code"] == "model_loading"
                 assert "retry-after" in response.headers
@@ -345,7 +354,11 @@ def test_a_broken_engine_fails_health_with_503() -> None:
             response = await service.client.get("/health")
             assert response.status_code == 503
             error = error_of(response)
-            assert (error["operation"], error["code"], error["message"]) == ("health", "engine_dead", "the thread has died")
+            assert (error["operation"], error["code"], error["message"]) == (
+                "health",
+                "engine_dead",
+                "the thread has died",
+            )
 
     go(check())
 
@@ -354,7 +367,10 @@ def test_a_load_that_fails_is_told_without_details(caplog: pytest.LogCaptureFixt
     async def check() -> None:
         async with running(settings={"raise": "secret detail"}, wait=False) as service:
             wait_until(lambda: "secret detail" in caplog.text)
-            for response in (await service.client.get("/health"), await service.client.post("/predict", json={"text": "a"})):
+            for response in (
+                await service.client.get("/health"),
+                await service.client.post("/predict", json={"text": "a"}),
+            ):
                 assert response.status_code == 503
                 assert error_of(response)["code"] == "load_failed"
                 assert "secret" not in response.text

@@ -46,9 +46,11 @@ def _passed_over(path: Path, folder: Path) -> bool:
 
 def tell(report: Report, options: Namespace, *, to_stdout: bool) -> int:
     """Print what was found and give the exit code. Machine formats go to stdout, text where the command wants it."""
+    machine = options.output_format in ("json", "sarif", "github")
+    if not len(report) and not machine:
+        return OK
     from mlspec.reporting import render
 
-    machine = options.output_format in ("json", "sarif", "github")
     stream = sys.stdout if machine or to_stdout else sys.stderr
     text = render(report, options.output_format, colour=_colour(stream))
     if text:

@@ -11,80 +11,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from mlspec_runtime.errors import ServiceError
-from mlspec_runtime.generate.messages import (
-    FinishReason,
-    GenerateResponse,
-    Sampling,
-    Timings,
-    TokenEvent,
-    Usage,
-)
-from mlspec_runtime.generate.transcript import Detokenizer, Transcript
-from mlspec_runtime.submission import Measures, Output, Submission
+from mlspec_runtime.generate.job import Job, LanguageModel, Step, final_output
+from mlspec_runtime.generate.messages import FinishReason, TokenEvent
+from mlspec_runtime.generate.transcript import Transcript
+from mlspec_runtime.submission import Output, Submission
 from mlspec_runtime.waiting_room import WaitingRoom
 
 LOG = logging.getLogger("mlspec.engine")
 CLOSE_WAIT_S = 10.0
-
-
-@dataclass(frozen=True)
-class Step:
-    """One token of one request. The token of a `stop` is the model's end token and no part of the answer."""
-
-    row: int
-    token: int
-    finish_reason: FinishReason | None
-
-
-class LanguageModel(Protocol):
-    """A loaded model with a batch of rows, used by the engine's thread alone."""
-
-    def select_adapter(self, name: str) -> None:
-        """Generate with this adapter from now on. The batch is empty."""
-
-    def start(self, prompt: Sequence[int], sampling: Sampling) -> int:
-        """Put a request into the batch; the answer is its row's id."""
-
-    def drop(self, rows: Sequence[int]) -> None:
-        """Take rows out of the batch before they have ended."""
-
-    def step(self) -> list[Step]:
-        """Compute the next token of each row that has its prompt behind it. Ended rows leave the batch."""
-
-    def detokenizer(self) -> Detokenizer:
-        """A new one."""
-
-    def reset(self) -> None:
-        """Throw the batch away and begin a new one, after a step that failed."""
-
-    def close(self) -> None:
-        """Free everything."""
-
-
-class Job(Submission):
-    """One request in the engine. Times are of `time.monotonic`."""
-
-    def __init__(
-        self,
-        request_id: str,
-        prompt: Sequence[int],
-        sampling: Sampling,
-        adapter: str,
-        *,
-        stream: bool = False,
-    ) -> None:
-        super().__init__(request_id, stream=stream)
-        self.prompt = prompt
-        self.sampling = sampling
-        self.adapter = adapter
-        self.entered_at = time.monotonic()
-        self.began_at = 0.0
-        self.first_token_at: float | None = None
-        self.transcript: Transcript | None = None
 
 
 class Engine:
@@ -117,8 +53,11 @@ class Engine:
         self._thread = threading.Thread(target=self._run, args=(open_model,), name="mlspec-engine", daemon=True)
         self._thread.start()
         self._opened.wait()
-        if self._problem is not None:
+        if isinstance(self._problem, Exception):
             raise self._problem
+        if self._problem is not None:
+            # Such as SystemExit, which would end the thread that loads without a word.
+            raise RuntimeError(f"loading the model ended with {self._problem!r}")
 
     def submit(self, job: Job, *, always: bool = False) -> None:
         """Queue a job. Raises ServiceError."""
@@ -175,7 +114,7 @@ class Engine:
 
     def _admit(self) -> None:
         waiting = self._room.waiting()
-        if not self._rows and waiting:
+        if not self._rows and waiting and self._round.isdisjoint(waiting):
             self._begin_round(waiting)
         free = self._concurrency - len(self._rows)
         for job in self._room.begin(self._admissible(waiting)[:free]):
@@ -252,7 +191,7 @@ class Engine:
         if step.finish_reason is None:
             self._model.drop([step.row])
         reason: FinishReason = "stop" if transcript.stopped else step.finish_reason or "stop"
-        self._end(job, _final(job, transcript, reason))
+        self._end(job, final_output(job, transcript, reason))
 
     def _end(self, job: Job, item: Output | ServiceError) -> None:
         took_s = None if isinstance(item, ServiceError) else time.monotonic() - job.began_at
@@ -263,25 +202,3 @@ class Engine:
 def _engine_error() -> ServiceError:
     message = "generating failed and the request is lost; the server's log has it under this request_id"
     return ServiceError("engine_error", message, 500)
-
-
-def _final(job: Job, transcript: Transcript, reason: FinishReason) -> Output:
-    now = time.monotonic()
-    first_token_s = None if job.first_token_at is None else job.first_token_at - job.entered_at
-    queue_s, total_s = job.began_at - job.entered_at, now - job.entered_at
-    prompt_tokens, completion_tokens = len(job.prompt), len(transcript.tokens)
-    answer = GenerateResponse(
-        text=transcript.text,
-        tokens=transcript.tokens,
-        finish_reason=reason,
-        adapter=job.adapter,
-        usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens),
-        timings=Timings(
-            queue_s=round(queue_s, 6),
-            time_to_first_token_s=None if first_token_s is None else round(first_token_s, 6),
-            total_s=round(total_s, 6),
-        ),
-        request_id=job.request_id,
-    )
-    measures = Measures(queue_s, first_token_s, prompt_tokens, completion_tokens)
-    return Output("done", answer, final=True, measures=measures)

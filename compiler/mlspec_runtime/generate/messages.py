@@ -33,7 +33,8 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     role: Literal["system", "user", "assistant"]
-    content: str
+    # The bound makes pydantic look into the text: half a surrogate pair in it is refused.
+    content: Annotated[str, Field(min_length=0)]
 
 
 class GenerateRequest(BaseModel):

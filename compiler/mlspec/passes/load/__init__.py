@@ -14,7 +14,7 @@ from mlspec.passes.load.characters import without_forbidden
 from mlspec.passes.load.compose import compose
 from mlspec.passes.load.expand import expand
 from mlspec.passes.load.reading import read
-from mlspec.passes.load.source import SourceText
+from mlspec.source_text import SourceText
 
 
 def load(path: Path, shown: str, report: Report) -> Document | None:

@@ -6,7 +6,7 @@ import re
 
 from mlspec.characters import FORBIDDEN, name_of, visible
 from mlspec.diagnostics import Report, Span
-from mlspec.passes.load.source import SourceText
+from mlspec.source_text import SourceText
 
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
 _NAMED = {"0": "\0", "a": "\a", "b": "\b", "v": "\v", "f": "\f", "r": "\r", "e": "\x1b", "N": "\x85", "L": "\u2028"}

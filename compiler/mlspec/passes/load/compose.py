@@ -22,8 +22,8 @@ from mlspec.characters import quoted
 from mlspec.diagnostics import Related, Report
 from mlspec.passes.load.nodes import AliasNode, ListNode, MapNode, Node, ScalarNode
 from mlspec.passes.load.scalar_nodes import CORE_TAGS, scalar_node
-from mlspec.passes.load.source import SourceText
 from mlspec.passes.load.syntax import report_syntax_error
+from mlspec.source_text import SourceText
 
 MAX_DEPTH = 64
 MAX_ALIASED_NODES = 100_000

@@ -7,7 +7,7 @@ from typing import Any
 from mlspec.diagnostics import Span
 from mlspec.model.document import Place, Pointer
 from mlspec.passes.load.nodes import AliasNode, ListNode, MapNode, Node, ScalarNode
-from mlspec.passes.load.source import SourceText
+from mlspec.source_text import SourceText
 
 
 def expand(root: Node, source: SourceText) -> tuple[Any, dict[Pointer, Place]]:

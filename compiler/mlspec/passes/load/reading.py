@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mlspec.characters import quoted, visible
 from mlspec.diagnostics import Diagnostic, Report, Span
-from mlspec.passes.load.source import SourceText
+from mlspec.source_text import SourceText
 from mlspec.suggest import did_you_mean
 
 MAX_BYTES = 1_048_576

@@ -9,7 +9,7 @@ from mlspec.diagnostics import Report
 from mlspec.passes.load.characters import check_escapes
 from mlspec.passes.load.nodes import ScalarNode
 from mlspec.passes.load.scalars import Scalar, UnfitError, resolve
-from mlspec.passes.load.source import SourceText
+from mlspec.source_text import SourceText
 
 _PREFIX = "tag:yaml.org,2002:"
 _TEXT_TAGS = frozenset({"!", f"{_PREFIX}str"})

@@ -9,7 +9,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from mlspec.characters import visible
 from mlspec.diagnostics import Related, Report, Span
-from mlspec.passes.load.source import SourceText
+from mlspec.source_text import SourceText
 
 _QUOTES = "put the text into quotes"
 _INDENTATION = "check the indentation: keys of one map start in the same column"
@@ -67,7 +67,7 @@ def report_syntax_error(error: MarkedYAMLError, source: SourceText, report: Repo
 
 def _reported_tab(index: int, source: SourceText, report: Report) -> bool:
     """Tabs for indentation are the cause of many complaints that don't name them."""
-    line = source.span(index, index).line - 1
+    line = source.span(index, index).line
     indentation = _TAB_IN_INDENTATION.match(source.line_text(line))
     if indentation is None:
         return False

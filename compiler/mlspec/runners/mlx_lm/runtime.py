@@ -18,7 +18,8 @@ from jinja2 import TemplateError
 from pydantic import BaseModel, TypeAdapter
 
 from mlspec_runtime.errors import ServiceError
-from mlspec_runtime.generate.engine import Engine, Job
+from mlspec_runtime.generate.engine import Engine
+from mlspec_runtime.generate.job import Job
 from mlspec_runtime.generate.messages import (
     GenerateRequest,
     GenerateResponse,
@@ -127,29 +128,32 @@ class MlxLmRunner:
         """A token came in the last seconds, or one is generated now."""
         if not self._engine.alive:
             raise ServiceError("engine_dead", "the engine's thread has ended; restart the service", 503)
-        age_s = time.monotonic() - self._engine.progress_at
-        if age_s < RECENT_S:
-            return Health("recently", round(age_s, 3))
         async with self._probing:
-            return await self._probe(timeout_s)
+            age_s = time.monotonic() - self._engine.progress_at
+            if age_s < RECENT_S:
+                return Health("recently", round(age_s, 3))
+            begun_at = time.monotonic()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    # Work in hand must go on; a probe would have to wait behind it.
+                    await (self._progress(begun_at) if self.stats().running else self._token())
+            except TimeoutError:
+                message = f"nothing was generated in {timeout_s:g} s"
+                raise ServiceError("engine_stuck", message, 503) from None
+            return Health("computed", round(time.monotonic() - begun_at, 3))
 
-    async def _probe(self, timeout_s: float) -> Health:
-        begun_at = time.monotonic()
+    async def _progress(self, since: float) -> None:
+        while self._engine.progress_at < since and self.stats().running:
+            await asyncio.sleep(PROBE_POLL_S)
+
+    async def _token(self) -> None:
         # With the adapter that is in place: a probe is no reason for a swap.
         job = Job("health", self._encoder.probe, Sampling(max_tokens=1), self._engine.adapter)
         self._engine.submit(job, always=True)
-        answer = asyncio.create_task(job.output())
         try:
-            while time.monotonic() - begun_at < timeout_s:
-                await asyncio.wait({answer}, timeout=PROBE_POLL_S)
-                if answer.done():
-                    answer.result()
-                if self._engine.progress_at > begun_at:
-                    return Health("computed", round(time.monotonic() - begun_at, 3))
+            await job.output()
         finally:
-            answer.cancel()
             self._engine.cancel(job)
-        raise ServiceError("engine_stuck", f"no token was generated in {timeout_s:g} s", 503)
 
     def stats(self) -> Stats:
         return self._room.stats()

@@ -17,7 +17,7 @@ from mlx_lm import load
 from mlx_lm.generate import BatchGenerator
 from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p, greedy_sampler, make_logits_processors
 
-from mlspec_runtime.generate.engine import Step
+from mlspec_runtime.generate.job import Step
 from mlspec_runtime.generate.messages import MAX_SEED, Sampling
 from mlspec_runtime.generate.transcript import Detokenizer
 

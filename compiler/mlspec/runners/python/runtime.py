@@ -8,9 +8,7 @@ makes it and calls it, so it needs no locks.
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -36,6 +34,8 @@ from mlspec_runtime.tensors import (
     to_lists,
 )
 from mlspec_runtime.waiting_room import WaitingRoom
+
+from .runtime_user_class import user_class
 
 LOG = logging.getLogger("mlspec.python")
 CLOSE_WAIT_S = 10.0
@@ -156,7 +156,7 @@ class PythonRunner:
                 self._compute(job)
 
     def _open(self, artifacts: Path | None) -> Any:
-        instance = _class(self._bundle / self._settings.module, self._settings.class_name)()
+        instance = user_class(self._bundle / self._settings.module, self._settings.class_name)()
         if hasattr(instance, "load"):
             instance.load(artifacts)
         return instance
@@ -218,21 +218,6 @@ def _load_error(problem: BaseException) -> BaseException:
 def _bad_output(job: Job, message: str) -> ServiceError:
     LOG.error("request %s: %s", job.request_id, message)
     return ServiceError("bad_output", f"the model's answer is not as declared: {message}", 500)
-
-
-def _class(path: Path, name: str) -> Any:
-    """The user's class. What lies beside its file can be imported, as if it were run."""
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise ServiceError("load_failed", f"there is no Python module {path.name} in the bundle; build again", 503)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    if not hasattr(module, name):
-        raise ServiceError("load_failed", f"{path.name} has no class {name}; correct the spec or the module", 503)
-    return getattr(module, name)
 
 
 def create(context: RunnerContext) -> PythonRunner:

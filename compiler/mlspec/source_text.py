@@ -29,14 +29,14 @@ class SourceText:
             end -= 1
         return self.span(start, end)
 
-    def index(self, line: int) -> int:
-        """Where the line (counted from 0) starts."""
-        return self._starts[min(line, len(self._starts) - 1)]
+    def index(self, line: int, column: int = 1) -> int:
+        """Where the line and column, both counted from 1, are in the text; its end for what is behind it."""
+        start = self._starts[line - 1] if line <= len(self._starts) else len(self.text)
+        return min(start + column - 1, len(self.text))
 
     def line_text(self, line: int) -> str:
-        """The line (counted from 0) without its end."""
-        following = self._starts[line + 1] if line + 1 < len(self._starts) else len(self.text)
-        return self.text[self.index(line) : following].rstrip("\r\n")
+        """The line, counted from 1, without its end."""
+        return self.text[self.index(line) : self.index(line + 1)].rstrip("\r\n")
 
     def _position(self, index: int) -> tuple[int, int]:
         index = min(index, len(self.text))

@@ -1,0 +1,66 @@
+"""Rules over several values of a spec. They see data that may still have faults elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlspec.characters import quoted
+from mlspec.model.document import Pointer
+from mlspec.passes.validate.findings import Findings
+from mlspec.runners import Runner
+from mlspec.suggest import did_you_mean, listed
+
+_BASE = "base"
+_ADAPTERS = "adapters/"
+
+
+@dataclass(frozen=True)
+class ModelFaults:
+    """A runner's own rules report here; their pointers are within the `model` block."""
+
+    findings: Findings
+
+    def error(self, code: str, message: str, pointer: Pointer = (), *, help: str = "") -> None:
+        self.findings.error(code, message, ("model", *pointer), help=help)
+
+    def warning(self, code: str, message: str, pointer: Pointer = (), *, help: str = "") -> None:
+        self.findings.warning(code, message, ("model", *pointer), help=help)
+
+
+def check_tests(data: Any, model: Any, runner: Runner, findings: Findings) -> None:
+    """A test that wants an answer names an adapter that the model has."""
+    roles = [ref.role for ref in runner.models(model)]
+    if _BASE not in roles:
+        return
+    names = [_BASE, *(r.removeprefix(_ADAPTERS) for r in roles if r.startswith(_ADAPTERS))]
+    for index, test in enumerate(data.get("tests", ())):
+        adapter = test["predict"].get("adapter") or _BASE
+        if test.get("expect", {}).get("status", 200) < 400 and adapter not in names:
+            message = f"the model has no adapter {quoted(adapter)}"
+            help = did_you_mean(adapter, names) or f"it has {listed(names)}; a test of the refusal expects status 422"
+            findings.error("unknown-adapter", message, ("tests", index, "predict", "adapter"), help=help)
+
+
+def check_task(data: Any, runner: Runner, findings: Findings) -> None:
+    """The runner can do what the spec asks for."""
+    task = data["model"].get("task", runner.tasks[0])
+    if task not in runner.tasks:
+        message = f"the runner {quoted(runner.name)} has no task {quoted(task)}"
+        findings.error("unknown-value", message, ("model", "task"), help=f"it can {listed(runner.tasks)}")
+
+
+def check_limits(data: Any, findings: Findings) -> None:
+    """What a request gets by default must not be more than what it may ask for."""
+    limit = _number(data, ("service", "limits", "max_tokens"))
+    given = _number(data, ("model", "sampling", "max_tokens"))
+    if limit is not None and given is not None and given > limit:
+        message = f"requests get {given:,} tokens by default, and may ask for {limit:,} (service.limits.max_tokens)"
+        help = f"lower it to {limit}, or raise the limit"
+        findings.error("limit-conflict", message, ("model", "sampling", "max_tokens"), help=help)
+
+
+def _number(data: Any, pointer: Pointer) -> int | None:
+    for step in pointer:
+        data = data.get(step) if isinstance(data, dict) else None
+    return data if isinstance(data, int) and not isinstance(data, bool) else None

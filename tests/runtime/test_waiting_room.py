@@ -1,0 +1,82 @@
+"""The bounded queue."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from mlspec_runtime.errors import ServiceError
+from mlspec_runtime.protocol import Stats
+from mlspec_runtime.waiting_room import WaitingRoom
+from runtime.services import wait_until
+
+
+def make(running: int = 2, waiting: int = 2) -> tuple[WaitingRoom[str], list[Stats]]:
+    seen: list[Stats] = []
+    return WaitingRoom[str](running=running, waiting=waiting, watch=seen.append), seen
+
+
+def test_running_and_waiting_are_bounded_together() -> None:
+    room, seen = make()
+    for job in "abcd":
+        room.enter(job)
+    with pytest.raises(ServiceError) as full:
+        room.enter("e")
+    assert (full.value.status, full.value.code) == (429, "queue_full")
+    assert "4 requests wait and 0 are computed" in full.value.message
+    room.enter("probe", always=True)
+    assert room.begin(["a", "b", "gone"]) == ["a", "b"]
+    assert room.stats() == seen[-1] == Stats(waiting=3, running=2)
+    room.leave("a", took_s=10)
+    assert room.leave_if_waiting("c")
+    assert not room.leave_if_waiting("b")
+    room.enter("e")
+    assert room.waiting() == ("d", "probe", "e")
+
+
+def test_the_time_to_come_again_follows_what_requests_take() -> None:
+    room, _ = make(running=1, waiting=1)
+    for _ in range(40):
+        room.enter("a")
+        room.begin(["a"])
+        room.leave("a", took_s=7.0)
+    room.enter("a")
+    room.enter("b")
+    with pytest.raises(ServiceError) as full:
+        room.enter("c")
+    assert full.value.retry_after_s == pytest.approx(21, abs=1)
+    assert full.value.headers() == {"Retry-After": "21"}
+
+
+def test_wait_wakes_for_a_job_and_for_the_end() -> None:
+    room, _ = make()
+    woken: list[bool] = []
+
+    def wait_twice() -> None:
+        woken.append(room.wait())
+        room.begin(room.waiting())
+        woken.append(room.wait())
+
+    thread = threading.Thread(target=wait_twice)
+    thread.start()
+    room.enter("a")
+    wait_until(lambda: woken == [True])
+    room.close(ServiceError("shutting_down", "over", 503))
+    thread.join(5)
+    assert woken == [True, False]
+    assert room.closed
+
+
+def test_a_closed_room_says_why() -> None:
+    room, _ = make()
+    room.enter("a")
+    room.enter("b")
+    room.begin(["b"])
+    assert room.close(ServiceError("engine_dead", "dead", 503)) == ["b", "a"]
+    assert room.close(ServiceError("shutting_down", "over", 503)) == []
+    assert not room.wait()
+    for _ in range(2):
+        with pytest.raises(ServiceError, match="dead"):
+            room.enter("c")
+    assert room.stats() == Stats(0, 0)
