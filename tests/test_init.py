@@ -38,7 +38,6 @@ SCHEMA = Draft202012Validator(json.loads((folder("schema") / "mlspec.schema.json
 @pytest.fixture
 def start(tmp_path: Path) -> Start:
     """A project, marked as one, with Hugging Face's cache beside it."""
-    root_of.cache_clear()
     here = tmp_path / "Shop Lab"
     (here / ".git").mkdir(parents=True)
     return Start(here, tmp_path / "cache")
@@ -178,7 +177,6 @@ def test_from_a_subfolder_paths_start_at_the_root(start: Start) -> None:
 
 def test_where_nothing_marks_the_root_a_project_file_does(start: Start) -> None:
     (start.here / ".git").rmdir()
-    root_of.cache_clear()
     written = write_spec(model(start, "tiny"), start)
     assert written.paths == (start.here / "specs" / "tiny.yaml", start.here / "mlspec.yaml")
     assert faults(written.paths[0], start) == []

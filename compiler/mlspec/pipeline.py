@@ -57,12 +57,13 @@ class Pipeline:
     """The passes over any number of specs; what they share is made once."""
 
     here: Surroundings
+    _workspaces: dict[Path, Workspace | None] = field(default_factory=dict)
     _renderers: dict[Path | None, Renderer] = field(default_factory=dict)
 
     def check(self, path: Path, report: Report) -> Checked | None:
         """load and validate: what can be said of the spec alone."""
         document = load(path, self.here.shown(path), report)
-        workspace = open_workspace(path, self.here, report)
+        workspace = self._workspace(path, report)
         if document is None or workspace is None:
             return None
         spec = validate(document, report, roots=workspace.roots)
@@ -91,6 +92,12 @@ class Pipeline:
             decided = plan(resolved, checked.runner, checked.backend, checked.document, checked.workspace, report)
             if decided is not None:
                 yield decided
+
+    def _workspace(self, spec: Path, report: Report) -> Workspace | None:
+        """The workspace of the specs in a folder; what is wrong with it is said once."""
+        if spec.parent not in self._workspaces:
+            self._workspaces[spec.parent] = open_workspace(spec, self.here, report)
+        return self._workspaces[spec.parent]
 
     def _renderer(self, workspace: Workspace) -> Renderer:
         if workspace.templates not in self._renderers:

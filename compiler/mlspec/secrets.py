@@ -25,7 +25,7 @@ _SHAPES = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _NAME = (
-    r"(?:[A-Za-z0-9_-]*[_-])?(?:TOKEN|KEY|APIKEY)"
+    r"(?:[A-Za-z0-9_-]*[_-])?(?:TOKEN|APIKEY)|[A-Za-z0-9_-]*[_-]KEY"
     r"|[A-Za-z0-9_-]*(?:SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIAL)[A-Za-z0-9_-]*"
 )
 _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)

@@ -25,6 +25,7 @@ class SourceText:
 
     def trimmed(self, start: int, end: int) -> Span:
         """The range without the blanks at its end: the parser's blocks reach to the next token."""
+        end = min(end, len(self.text))
         while end > start and self.text[end - 1] in _SPACE:
             end -= 1
         return self.span(start, end)

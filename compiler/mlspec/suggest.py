@@ -24,10 +24,10 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f"did you mean '{near}'?" if near else ""
 
 
-def listed(words: Iterable[str]) -> str:
+def listed(words: Iterable[str], last: str = "and") -> str:
     """`a, b and c`."""
     items = list(words)
-    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]])) if items else "nothing"
+    return f" {last} ".join(filter(None, [", ".join(items[:-1]), items[-1]])) if items else "nothing"
 
 
 def _folded(word: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from mlspec.diagnostics import Report
@@ -67,7 +66,6 @@ class Workspace:
         return self.root / self.file.templates if self.file.templates else None
 
 
-@cache
 def root_of(folder: Path) -> Path:
     """The project's root: the nearest folder with `mlspec.yaml`, else the Git root, else the folder itself."""
     for marker in (PROJECT_FILE, ".git"):

@@ -176,6 +176,26 @@ def test_a_seed_repeats_its_answer_among_any_neighbours(runner: runtime.MlxLmRun
     assert len({tuple(answer.tokens) for answer in unseeded}) > 1
 
 
+@pytest.mark.parametrize(
+    "extreme",
+    [
+        {"temperature": 1e-320},
+        {"temperature": 10.0, "top_p": 1e-300},
+        {"temperature": 10.0, "min_p": 1e-320},
+        {"temperature": 10.0, "min_p": 0.999999999},
+        {"repetition_penalty": 1e-300},
+        {"temperature": 1.0, "repetition_penalty": 1e-300},
+        {"temperature": 1.0, "top_k": 1, "seed": 2**63 - 1},
+    ],
+)
+def test_extreme_options_hurt_nobody(
+    runner: runtime.MlxLmRunner, oracles: dict[str, Oracle], extreme: dict[str, Any]
+) -> None:
+    odd, neighbour = all_of(runner, [extreme, {}])
+    assert len(odd.tokens) > 0 or odd.finish_reason == "stop"
+    assert same(neighbour, oracles["support"].generate(PROMPTS[0]))
+
+
 def test_top_k_of_the_whole_vocabulary_is_off(runner: runtime.MlxLmRunner) -> None:
     (answer,) = all_of(runner, [{"temperature": 1.0, "top_k": 10_000_000, "seed": 1}])
     (off,) = all_of(runner, [{"temperature": 1.0, "seed": 1}])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from mlspec.diagnostics import Report
 from mlspec.model.document import Document
 from mlspec.model.plan import RUNTIME_API, Decision, Plan, Resolved, RunnerPlan
 from mlspec.passes.inspect import ModelFaults
+from mlspec.requirements import pins
 from mlspec.runners import Runner
 from mlspec.workspace import Workspace
 
@@ -111,18 +111,10 @@ def _requirements(
     """The union of what runner and backend pin; two versions of one package are a fault."""
     ours = runner.requirements(resolved.spec.model, resolved.target)
     theirs = backend.requirements(resolved.target)
-    pinned = {name: lines for name, lines in _by_name(theirs).items() if lines != _by_name(ours).get(name, lines)}
-    for name, lines in sorted(pinned.items()):
-        message = f"two versions of {name}: the runner pins {_by_name(ours)[name]}, the backend {lines}"
+    of_runner, of_backend = pins(ours), pins(theirs)
+    differing = [name for name in sorted(of_runner.keys() & of_backend.keys()) if of_runner[name] != of_backend[name]]
+    for name in differing:
+        message = f"two versions of {name}: the runner pins {of_runner[name]}, the backend {of_backend[name]}"
         help = f"take the version that {backend.name} was tested with"
         report.error("requirements-conflict", message, document.value_span(("model",)), help=help)
-    return None if pinned else tuple(sorted({*ours, *theirs}))
-
-
-def _by_name(lines: tuple[str, ...]) -> dict[str, str]:
-    """Each package's pins in one text, by its normalised name (PEP 503)."""
-    found: dict[str, list[str]] = {}
-    for line in lines:
-        name = re.sub(r"[-_.]+", "-", re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]).lower()
-        found.setdefault(name, []).append(line)
-    return {name: ", ".join(sorted(pins)) for name, pins in found.items()}
+    return None if differing else tuple(sorted({*ours, *theirs}))

@@ -43,7 +43,7 @@ def to_yaml(data: Mapping[str, Any]) -> bytes:
     yaml.width = 4096
     out = StringIO()
     yaml.dump(dict(data), out)
-    if YAML(typ="safe", pure=True).load(out.getvalue()) != data:
+    if YAML(typ="safe", pure=False).load(out.getvalue()) != data:
         raise ValueError("a YAML document doesn't read back equal")
     return out.getvalue().encode()
 

@@ -74,9 +74,21 @@ def environment(built_in: Path, user: Path | None = None, cache: Path | None = N
         lstrip_blocks=True,
         auto_reload=False,
     )
-    made.filters = {name: made.filters[name] for name in _KEPT_FILTERS} | FILTERS
+    ours = {name: _of_defined_values(made_safe) for name, made_safe in FILTERS.items()}
+    made.filters = {name: made.filters[name] for name in _KEPT_FILTERS} | ours
     made.globals = {"range": made.globals["range"]}
     return made
+
+
+def _of_defined_values(made_safe: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The filter, which says of a variable that isn't there just that."""
+
+    def checked(value: Any) -> Any:
+        if isinstance(value, StrictUndefined):
+            str(value)
+        return made_safe(value)
+
+    return checked
 
 
 def _finalize(value: Any) -> Safe:

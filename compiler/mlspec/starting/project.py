@@ -37,9 +37,7 @@ def cannot_write(path: Path, problem: OSError) -> CommandError:
 
 def mark_root(root: Path, specs: Path) -> tuple[Path, ...]:
     """Write mlspec.yaml into `root` if specs in the folder `specs` would take another folder for their root."""
-    root_of.cache_clear()
     if root_of(specs) == root:
         return ()
     new_file(root / PROJECT_FILE, PROJECT_TEXT)
-    root_of.cache_clear()
     return (root / PROJECT_FILE,)

@@ -6,10 +6,10 @@ import os
 import stat
 from pathlib import Path
 
-from mlspec.characters import quoted, visible
+from mlspec.characters import quoted
 from mlspec.diagnostics import Diagnostic, Report, Span
 from mlspec.source_text import SourceText
-from mlspec.suggest import did_you_mean
+from mlspec.suggest import closest
 
 MAX_BYTES = 1_048_576
 _BOM = b"\xef\xbb\xbf"
@@ -83,7 +83,9 @@ def _not_found(path: Path, shown: str) -> Diagnostic:
     if not folder.is_dir():
         help = f"there is no folder {quoted(str(Path(shown).parent))}"
     else:
-        help = visible(did_you_mean(path.name, _neighbours(folder))) or "check the path"
+        names = _neighbours(folder)
+        near = closest(path.stem, names)
+        help = f"did you mean {quoted(str(Path(shown).with_name(names[near])))}?" if near else "check the path"
     return _fault("file-not-found", f"there is no file {quoted(shown)}", shown, help)
 
 
@@ -91,11 +93,11 @@ def _fault(code: str, message: str, shown: str, help: str) -> Diagnostic:
     return Diagnostic(code, message, Span(shown), help=help)
 
 
-def _neighbours(folder: Path) -> list[str]:
-    """Names that the user may have meant: YAML files."""
+def _neighbours(folder: Path) -> dict[str, str]:
+    """YAML files that the user may have meant, by their names without the ending."""
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry, _ in zip(entries, range(_MOST_NEIGHBOURS), strict=False)]
+            names = [Path(entry.name) for entry, _ in zip(entries, range(_MOST_NEIGHBOURS), strict=False)]
     except OSError:  # it can't be listed: then there is no suggestion
-        return []
-    return [name for name in names if name.endswith((".yaml", ".yml"))]
+        return {}
+    return {name.stem: name.name for name in names if name.suffix in (".yaml", ".yml")}

@@ -17,37 +17,48 @@ _INDENTATION = "check the indentation: keys of one map start in the same column"
 
 @dataclass(frozen=True)
 class _Words:
+    """`began` is what to call the place where the broken construct began, where that helps."""
+
     message: str
     help: str
-    opened: str = ""
-    """What to call the place where the broken construct began, where that helps."""
+    began: str = ""
 
+
+_UNCLOSED = {
+    "did not find expected ',' or ']'": _Words("the list '[' is not closed", "write ']', or ',' before the next item"),
+    "did not find expected ',' or '}'": _Words("the map '{' is not closed", "write '}', or ',' before the next key"),
+    "found unexpected end of stream": _Words("the quoted text is not closed", "write the quote at its end"),
+    "found unexpected document indicator": _Words("the quoted text is not closed", "write the quote at its end"),
+}
+"""Complaints that are about where something began, not about where the parser gave up."""
 
 _WORDS = {
     "mapping values are not allowed": _Words("': ' can't stand here", f"{_QUOTES}, or {_INDENTATION}"),
     "could not find expected ':'": _Words("a key without ':'", f"write 'key: value'; {_INDENTATION}", "the key"),
-    "did not find expected key": _Words("this does not belong to the map", _INDENTATION, "the map starts here"),
+    "did not find expected key": _Words(
+        "this does not belong to the map",
+        f"{_INDENTATION}; nothing may follow a closing quote",
+        "the map starts here",
+    ),
     "did not find expected '-'": _Words(
         "this does not belong to the list", "start each item with '- ' in the same column", "the list starts here"
     ),
-    "did not find expected ',' or ']'": _Words("the list '[' is not closed", "write ']' or ','", "opened here"),
-    "did not find expected ',' or '}'": _Words("the map '{' is not closed", "write '}' or ','", "opened here"),
-    "found unexpected end of stream": _Words("the quoted text is not closed", "write the quote", "opened here"),
-    "found unexpected document indicator": _Words("the quoted text is not closed", "write the quote", "opened here"),
     "found character that cannot start": _Words("no text starts with this character", _QUOTES),
     "found unknown escape character": _Words(
-        "no such escape in double quotes", "write a backslash twice, or use single quotes"
+        "there is no such escape in double quotes", "write the backslash twice, or use single quotes"
     ),
     "found invalid Unicode character escape": _Words("this escape is not a character", "remove it"),
-    "did not find expected hexdecimal number": _Words("this escape lacks digits", r"write \x41, \u0041 or \U00000041"),
+    "did not find expected hexdecimal number": _Words(
+        "this escape lacks digits", r"write \x41, \u0041 or \U00000041, or the backslash twice"
+    ),
     "block sequence entries are not allowed": _Words(
         "'- ' can't stand here", f"start the list on a new line, or {_QUOTES}"
     ),
-    "did not find expected alphabetic": _Words("an anchor ('&') or alias ('*') needs a name", f"or {_QUOTES}"),
+    "did not find expected alphabetic": _Words("'&' (an anchor) and '*' (an alias) need a name", _QUOTES),
     "found undefined tag handle": _Words("this tag is not known", f"remove it, or {_QUOTES}"),
     "did not find expected node content": _Words("a value was expected here", f"write one, or {_QUOTES}"),
     "did not find expected <document start>": _Words("nothing may follow the document", "remove it"),
-    "found unknown directive name": _Words("no line starts with '%' here", _QUOTES),
+    "found unknown directive name": _Words("a line that starts with '%' is a directive", _QUOTES),
     "found incompatible YAML document": _Words("this YAML version is not known", "remove the line '%YAML'"),
     "did not find expected comment or line break": _Words(
         "only a comment may follow '|' or '>'", "start the text on the next line"
@@ -80,14 +91,26 @@ def _reported_tab(index: int, source: SourceText, report: Report) -> bool:
 
 def _report_words(error: MarkedYAMLError, index: int, source: SourceText, report: Report) -> None:
     problem = str(error.problem)
-    default = _Words(f"this is not YAML: {visible(problem)}", _QUOTES)
-    words = next((words for start, words in _WORDS.items() if problem.startswith(start)), default)
-    related: tuple[Related, ...] = ()
-    opened = error.context_mark
-    if words.opened and opened is not None and int(opened.index) != index:
-        related = (Related(_character(int(opened.index), source), words.opened),)
-    report.error("yaml-syntax", words.message, _character(index, source), help=words.help, related=related)
+    began = int(error.context_mark.index) if error.context_mark else index
+    if unclosed := _lookup(problem, _UNCLOSED):
+        _report(unclosed, began, index, "the parser gave up here", source, report)
+        return
+    words = _lookup(problem, _WORDS) or _Words(f"this is not YAML: {visible(problem)}", _QUOTES)
+    _report(words, index, began, words.began, source, report)
+
+
+def _report(words: _Words, index: int, second: int, note: str, source: SourceText, report: Report) -> None:
+    """A second place is only worth a note on another line."""
+    span, other = _character(index, source), _character(second, source)
+    related = (Related(other, note),) if note and other.line != span.line else ()
+    report.error("yaml-syntax", words.message, span, help=words.help, related=related)
+
+
+def _lookup(problem: str, words: dict[str, _Words]) -> _Words | None:
+    return next((found for start, found in words.items() if problem.startswith(start)), None)
 
 
 def _character(index: int, source: SourceText) -> Span:
-    return source.trimmed(index, index + 1)
+    """One character; at the end of the file the last one."""
+    end = len(source.text.rstrip())
+    return source.span(index, index + 1) if index < end else source.span(max(end - 1, 0), end)

@@ -107,7 +107,7 @@ def _check_part(
 
 def _report_unknown(value: str, pointer: Pointer, findings: Findings, kind: str, names: tuple[str, ...]) -> None:
     message = f"there is no {kind} {quoted(value)}"
-    help = f"here are {listed(names)}; a plug-in brings others"
+    help = f"there is {listed(names)}; a plug-in can bring another"
     findings.error(f"unknown-{kind}", message, pointer, label=did_you_mean(value, names), help=help)
 
 

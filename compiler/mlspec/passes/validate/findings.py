@@ -15,6 +15,9 @@ _UNREADABLE = frozenset(
 """Codes after which a value can't be given a type: what depends on it isn't looked at."""
 
 
+_SECRET = "secret"  # noqa: S105 - a code
+
+
 class Findings:
     """Reports faults of a document's values. A place that already has a fault, found by `load`, gets no second one."""
 
@@ -23,7 +26,7 @@ class Findings:
         self._report = report
         self._faulty_spans = {d.span for d in report if d.span.file == document.shown}
         self._unreadable: set[Pointer] = set()
-        self._said: set[tuple[str, Pointer, Part]] = set()
+        self._said: set[tuple[Pointer, Part, bool]] = set()
 
     def error(
         self,
@@ -36,13 +39,13 @@ class Findings:
         help: str = "",
         related: tuple[Related, ...] = (),
     ) -> None:
-        """A fault of the value that `pointer` names, or of its key. The first one of a code and place counts."""
+        """A fault of the value that `pointer` names, or of its key: each has one, and may be a secret beside that."""
         if code in _UNREADABLE:
             self._unreadable.add(pointer)
-        span = self.span(pointer, at)
-        if (code, pointer, at) not in self._said and span not in self._faulty_spans:
+        span, about = self.span(pointer, at), (pointer, at, code == _SECRET)
+        if about not in self._said and (span not in self._faulty_spans or code == _SECRET):
             self._add(Diagnostic(code, message, span, "error", label, help, related))
-        self._said.add((code, pointer, at))
+        self._said.add(about)
 
     def warning(self, code: str, message: str, pointer: Pointer, *, help: str = "") -> None:
         """Something that is allowed and most likely not meant."""

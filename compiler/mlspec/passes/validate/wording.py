@@ -31,8 +31,12 @@ def report_misfit(misfit: Misfit, findings: Findings) -> None:
 
 def path_of(pointer: Pointer) -> str:
     """`model.adapters[0].name`, for people; `the spec` for the whole."""
-    text = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in pointer).lstrip(".")
+    text = "".join(f"[{p}]" if isinstance(p, int) else f".{_in_path(p)}" for p in pointer).lstrip(".")
     return text or "the file"
+
+
+def _in_path(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key) else quoted(key)
 
 
 def _wrong_type(misfit: Misfit, findings: Findings) -> None:
@@ -41,8 +45,10 @@ def _wrong_type(misfit: Misfit, findings: Findings) -> None:
     if value is None:
         findings.error("wrong-type", f"{path} has no value", misfit.pointer, at="key", help=_help(misfit.schema))
     elif "string" in wanted and isinstance(value, int | float) and not isinstance(value, bool) and raw is not None:
-        message = f"{path} must be a text: without quotes YAML reads {quoted(raw)[1:-1]} as the number {value}"
-        findings.error("yaml-number", message, misfit.pointer, help=f'write it in quotes: "{quoted(raw)[1:-1]}"')
+        written = quoted(raw)[1:-1]
+        read = "a number" if written == str(value) else f"the number {value}"
+        message = f"{path} must be a text: without quotes YAML reads {written} as {read}"
+        findings.error("yaml-number", message, misfit.pointer, help=f'write it in quotes: "{written}"')
     else:
         names = " or ".join(_TYPES.get(w, str(w)) for w in wanted)
         message = f"{path} must be {names}, not {_described(value)}"
@@ -98,15 +104,18 @@ def _unknown_value(misfit: Misfit, findings: Findings) -> None:
     allowed = misfit.wanted if misfit.keyword == "enum" else [misfit.wanted]
     code = misfit.schema.get("x-mlspec-code", "unknown-value")
     message = f"{path_of(misfit.pointer)} can't be {quoted(misfit.value)}"
-    help = misfit.schema.get("x-mlspec-help") or f"it can be {listed(map(str, allowed))}"
-    findings.error(code, message, misfit.pointer, label=did_you_mean(misfit.value, map(str, allowed)), help=help)
+    own_help = misfit.schema.get("x-mlspec-help")
+    label = "" if own_help else did_you_mean(misfit.value, map(str, allowed))
+    help = own_help or f"it can be {listed(map(str, allowed), 'or')}"
+    findings.error(code, message, misfit.pointer, label=label, help=help)
 
 
 def _bad_text(misfit: Misfit, findings: Findings) -> None:
     code = misfit.schema.get("x-mlspec-code", "text-length" if misfit.keyword != "pattern" else "bad-text")
     length = len(misfit.value)
     if misfit.keyword == "pattern":
-        message = f"{quoted(misfit.value)} is not fit for {path_of(misfit.pointer)}"
+        whose = f"a key of {path_of(misfit.pointer[:-1])}" if misfit.is_key else path_of(misfit.pointer)
+        message = f"{quoted(misfit.value)} is not fit for {whose}"
     elif length:
         message = f"{path_of(misfit.pointer)} has {length:,} characters; {misfit.wanted:,} is the limit"
     else:
@@ -184,7 +193,8 @@ def _example(schema: Mapping[str, Any]) -> str:
     """The schema's first example in one line of YAML (JSON is YAML)."""
     examples = schema.get("examples") or [schema.get("default", "")]
     first = examples[0]
-    return str(first) if isinstance(first, str) else json.dumps(first, ensure_ascii=False)
+    plain = isinstance(first, str) and re.fullmatch(r"[A-Za-z][^:#\n]*|", first) is not None
+    return str(first) if plain else json.dumps(first, ensure_ascii=False)
 
 
 _SAY: Mapping[str, Callable[[Misfit, Findings], None]] = {

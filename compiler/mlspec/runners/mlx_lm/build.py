@@ -59,7 +59,7 @@ class MlxLmRunner:
         context = _context_length(spec.model, facts.of("base"), faults)
         if context is None:
             return None
-        chosen = (context, _default_adapter(spec.model), _sampling(spec.model), _preload(target))
+        chosen = (context, _default_adapter(spec.model), _sampling(spec), _preload(target))
         concurrency = _concurrency(spec)
         settings = {
             "context_length": context.value,
@@ -107,9 +107,15 @@ def _default_adapter(model: MlxLmModel) -> Decision:
     return Decision(key, "base", "the spec names no adapter", inputs)
 
 
-def _sampling(model: MlxLmModel) -> Decision:
-    rule = "as the spec says; what it leaves open is greedy"
-    return Decision("model.sampling", model.sampling.model_dump(mode="json"), rule, ("spec:/model/sampling",))
+def _sampling(spec: Spec) -> Decision:
+    """What a request gets that doesn't say otherwise; never more tokens than it may ask for."""
+    sampling = spec.model.sampling.model_dump(mode="json")
+    rule, inputs = "as the spec says; what it leaves open is greedy", ["spec:/model/sampling"]
+    limit = spec.service.limits.max_tokens
+    if sampling["max_tokens"] > limit:
+        sampling["max_tokens"] = limit
+        rule, inputs = f"{rule}; max_tokens as the limit has it", [*inputs, "spec:/service/limits/max_tokens"]
+    return Decision("model.sampling", sampling, rule, tuple(inputs))
 
 
 def _preload(target: Target) -> Decision:

@@ -24,6 +24,8 @@ from mlspec_runtime.generate.transcript import Detokenizer
 from .runtime_adapters import Adapters
 
 PREFILL_BATCH = 8
+SMALLEST = 1e-4
+"""Below this, a temperature or a top_p is lost in float32, and what it should choose with it."""
 Sampler = Callable[[mx.array], mx.array]
 
 
@@ -38,7 +40,7 @@ class SeededSampler:
     def __call__(self, logprobs: mx.array) -> mx.array:
         sampling = self._sampling
         if sampling.top_p < 1.0:
-            logprobs = apply_top_p(logprobs, sampling.top_p)
+            logprobs = apply_top_p(logprobs, max(sampling.top_p, SMALLEST))
         if sampling.min_p > 0.0:
             logprobs = apply_min_p(logprobs, sampling.min_p)
         if 0 < sampling.top_k < logprobs.shape[-1]:
@@ -71,7 +73,7 @@ class MlxLanguageModel:
 
     def start(self, prompt: Sequence[int], sampling: Sampling) -> int:
         # The greedy sampler is one object: a batch that shares it is sampled in one call.
-        sampler: Sampler = greedy_sampler if sampling.temperature == 0 else SeededSampler(sampling)
+        sampler: Sampler = greedy_sampler if sampling.temperature < SMALLEST else SeededSampler(sampling)
         penalty = sampling.repetition_penalty
         processors = make_logits_processors(repetition_penalty=penalty) if penalty != 1.0 else []
         rows: list[int] = self._batch.insert(

@@ -11,6 +11,7 @@ from mlspec.model.plan import Decision, RunnerPlan
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.model_files import BadModelFileError, fingerprint
+from mlspec.requirements import overridden
 from mlspec.runners import RUNNER_API, Faults
 from mlspec.runners.python.model import PythonModel, check_model
 
@@ -59,7 +60,7 @@ class PythonRunner:
 
     def requirements(self, model: PythonModel, target: Target) -> tuple[str, ...]:
         ours = (_HERE / "requirements" / f"{target.constraint_set}.txt").read_text(encoding="utf-8").splitlines()
-        return (*ours, *model.requirements)
+        return overridden(ours, model.requirements)
 
     def runtime_files(self) -> Mapping[str, Path]:
         return {path.name: path for path in sorted(_HERE.glob("runtime*.py"))}

@@ -1,0 +1,1 @@
+"""Images of bundles, built and run without a Docker daemon: by Debian's buildah, podman and runc."""
