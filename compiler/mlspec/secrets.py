@@ -32,13 +32,15 @@ _SECRET_NAME = re.compile(_NAME, re.IGNORECASE)
 
 # Every repetition below is bounded or can't meet its neighbour's characters: a hostile text takes linear time.
 _VALUE = r"""(?P<value>"(?:[^"\\\n]|\\.){0,200}"?|'[^'\n]{0,200}'?|[^\s,}\]\[{|>&*\#"'][^,}\n#]{0,200})"""
+_NO_COUNT = r"(?![0-9]{1,6}\s*(?:[,}\]\n#]|$))"
+"""`max_token: 64` is a misspelt limit, no secret."""
 _QUOTE = r"""["']?"""
 _COLON = rf"{_QUOTE}[ \t]{{0,20}}:[ \t]{{0,200}}"
 _NEXT = r"[ \t]{0,200}(?:,|(?:\#[^\n]*)?\r?\n)[ \t\r\n]{0,200}(?:-[ \t]{1,20})?"
 _IN_TEXT = (
     re.compile(rf"\bname{_COLON}{_QUOTE}(?:{_NAME}){_QUOTE}{_NEXT}{_QUOTE}value{_COLON}{_VALUE}", re.IGNORECASE),
     re.compile(rf"\bvalue{_COLON}{_VALUE}{_NEXT}{_QUOTE}name{_COLON}{_QUOTE}(?:{_NAME})\b", re.IGNORECASE),
-    re.compile(rf"(?<![\w-])(?:{_NAME}){_QUOTE}[ \t]{{0,20}}[:=][ \t]{{0,200}}{_VALUE}", re.IGNORECASE),
+    re.compile(rf"(?<![\w-])(?:{_NAME}){_QUOTE}[ \t]{{0,20}}[:=][ \t]{{0,200}}{_NO_COUNT}{_VALUE}", re.IGNORECASE),
 )
 
 _NOT_LINE_END = re.compile(r"[^\r\n]")

@@ -71,8 +71,8 @@ def yaml(value: Any) -> Safe:
 
 
 def md(value: Any) -> Safe:
-    """Text of a Markdown paragraph, heading or table cell, with no mark-up of its own."""
-    text = re.sub(r"([\\`*_\[\]<>#|&~!$])", r"\\\1", _line(value))
+    """Text of a Markdown paragraph, heading or table cell, with no mark-up of its own; its lines become one."""
+    text = re.sub(r"([\\`*_\[\]<>#|&~!$])", r"\\\1", _line(" ".join(str(value).split())))
     return Safe(re.sub(r"^(\s*(?:\d+)?)([-+=.)])", r"\1\\\2", text))
 
 

@@ -47,9 +47,10 @@ def read_file(file: str) -> str | None:
         if not stat.S_ISREG(info.st_mode) or info.st_size > MAX_BYTES:
             return None
         with path.open(encoding="utf-8", errors="replace", newline="") as opened:
-            return opened.read().removeprefix(_BOM)
+            text = opened.read().removeprefix(_BOM)
     except (OSError, ValueError):  # the report itself says what is wrong with the file
         return None
+    return None if "\0" in text else text
 
 
 def _secret_spans(report: Report) -> Iterator[Span]:

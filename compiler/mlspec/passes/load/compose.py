@@ -21,7 +21,7 @@ from ruamel.yaml.events import (
 from mlspec.characters import quoted
 from mlspec.diagnostics import Related, Report
 from mlspec.passes.load.nodes import AliasNode, ListNode, MapNode, Node, ScalarNode
-from mlspec.passes.load.scalar_nodes import CORE_TAGS, scalar_node
+from mlspec.passes.load.scalar_nodes import CORE_TAGS, scalar_node, shown_tag
 from mlspec.passes.load.syntax import report_syntax_error
 from mlspec.source_text import SourceText
 
@@ -174,7 +174,7 @@ class _Composer:
             self._anchors[event.anchor] = None
         if event.tag is not None and event.tag not in CORE_TAGS:
             start, end = _range(event)
-            self._error("yaml-tag", f"the tag {quoted(event.tag)} is not known", start, end, "remove it")
+            self._error("yaml-tag", f"the tag {shown_tag(event.tag)} is not known", start, end, "remove it")
 
     def _end_of(self, first: CollectionStartEvent, last: Event, items: list[Node]) -> int:
         """A block reaches to the next token for the parser; for a reader it ends with its last part."""

@@ -46,8 +46,15 @@ def _value(event: ScalarEvent) -> Scalar:
     value = resolve(event.value)
     wanted = _TYPES.get(event.tag)
     if wanted is None or not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
-        raise UnfitError("yaml-tag", f"the tag {quoted(event.tag)} is not known or does not fit", "remove the tag")
+        raise UnfitError(
+            "yaml-tag", f"the tag {shown_tag(event.tag)} is not known, or does not fit the value", "remove the tag"
+        )
     return value
+
+
+def shown_tag(tag: str) -> str:
+    """A tag as one writes it."""
+    return quoted(tag.replace(_PREFIX, "!!", 1))
 
 
 def _inner(event: ScalarEvent, source: SourceText) -> tuple[int, int]:

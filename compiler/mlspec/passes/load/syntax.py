@@ -24,10 +24,11 @@ class _Words:
     began: str = ""
 
 
-_UNCLOSED = {
+_WHERE_IT_BEGAN = {
     "did not find expected ',' or ']'": _Words("the list '[' is not closed", "write ']', or ',' before the next item"),
     "did not find expected ',' or '}'": _Words("the map '{' is not closed", "write '}', or ',' before the next key"),
     "found unexpected end of stream": _Words("the quoted text is not closed", "write the quote at its end"),
+    "found unknown directive name": _Words("a line that starts with '%' is a directive", _QUOTES),
     "found unexpected document indicator": _Words("the quoted text is not closed", "write the quote at its end"),
 }
 """Complaints that are about where something began, not about where the parser gave up."""
@@ -37,12 +38,13 @@ _WORDS = {
     "could not find expected ':'": _Words("a key without ':'", f"write 'key: value'; {_INDENTATION}", "the key"),
     "did not find expected key": _Words(
         "this does not belong to the map",
-        f"{_INDENTATION}; nothing may follow a closing quote",
+        _INDENTATION,
         "the map starts here",
     ),
     "did not find expected '-'": _Words(
         "this does not belong to the list", "start each item with '- ' in the same column", "the list starts here"
     ),
+    "found unexpected ':'": _Words("between brackets a text with ':' needs quotes", _QUOTES),
     "found character that cannot start": _Words("no text starts with this character", _QUOTES),
     "found unknown escape character": _Words(
         "there is no such escape in double quotes", "write the backslash twice, or use single quotes"
@@ -58,12 +60,12 @@ _WORDS = {
     "found undefined tag handle": _Words("this tag is not known", f"remove it, or {_QUOTES}"),
     "did not find expected node content": _Words("a value was expected here", f"write one, or {_QUOTES}"),
     "did not find expected <document start>": _Words("nothing may follow the document", "remove it"),
-    "found unknown directive name": _Words("a line that starts with '%' is a directive", _QUOTES),
     "found incompatible YAML document": _Words("this YAML version is not known", "remove the line '%YAML'"),
     "did not find expected comment or line break": _Words(
         "only a comment may follow '|' or '>'", "start the text on the next line"
     ),
 }
+_AFTER_QUOTE = _Words("the quoted text is closed before this", "write a quote within it twice, or use the other quotes")
 _TAB_IN_INDENTATION = re.compile(r" *\t[ \t]*")
 
 
@@ -92,11 +94,18 @@ def _reported_tab(index: int, source: SourceText, report: Report) -> bool:
 def _report_words(error: MarkedYAMLError, index: int, source: SourceText, report: Report) -> None:
     problem = str(error.problem)
     began = int(error.context_mark.index) if error.context_mark else index
-    if unclosed := _lookup(problem, _UNCLOSED):
-        _report(unclosed, began, index, "the parser gave up here", source, report)
-        return
-    words = _lookup(problem, _WORDS) or _Words(f"this is not YAML: {visible(problem)}", _QUOTES)
-    _report(words, index, began, words.began, source, report)
+    if problem.startswith("did not find expected") and _follows_quote(index, source.text):
+        _report(_AFTER_QUOTE, index, began, "", source, report)
+    elif words := _lookup(problem, _WHERE_IT_BEGAN):
+        _report(words, began, index, "the parser gave up here", source, report)
+    else:
+        words = _lookup(problem, _WORDS) or _Words(f"this is not YAML: {visible(problem)}", _QUOTES)
+        place = source.text.rfind("\\", began, index + 1) if "escape" in words.message else index
+        _report(words, max(place, began), began, words.began, source, report)
+
+
+def _follows_quote(index: int, text: str) -> bool:
+    return index < len(text) and text[:index].rstrip(" ").endswith(("'", '"'))
 
 
 def _report(words: _Words, index: int, second: int, note: str, source: SourceText, report: Report) -> None:

@@ -30,8 +30,8 @@ def validate(document: Document, report: Report, *, roots: Collection[str] = ())
     findings, data, known = Findings(document, report), document.data, Known(roots)
     if _is_other_file(data, "ModelService", findings):
         return None
-    _check_schema(shipped("mlspec"), data, (), findings, known)
     check_secrets(data, findings)
+    _check_schema(shipped("mlspec"), data, (), findings, known)
     check_limits(data, findings)
     model = _checked_model(data, findings, known)
     return None if findings.failed else _spec(data, model, findings)
@@ -41,8 +41,8 @@ def validate_project(document: Document, report: Report) -> ProjectFile | None:
     """The project file in a document; None if it has a fault."""
     findings = Findings(document, report)
     if not _is_other_file(document.data, "Project", findings):
-        _check_schema(shipped("project"), document.data, (), findings, Known())
         check_secrets(document.data, findings)
+        _check_schema(shipped("project"), document.data, (), findings, Known())
     return None if findings.failed else typed(ProjectFile, without_free_keys(document.data), (), findings)
 
 

@@ -58,7 +58,7 @@ def _malformed(path: str) -> str:
     if not path.strip():
         return "is empty"
     if _URL.match(path):
-        return "is a URL"
+        return "is a URL; a model on Hugging Face is named by hf and revision"
     if "\\" in path:
         return "has a backslash: folders are separated by '/'"
     return "has a line end or a tab" if re.search(r"[\t\r\n\0]", path) else ""
@@ -90,10 +90,10 @@ def _check_part(
     names: Callable[[], tuple[str, ...]],
     api: int,
 ) -> None:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if not isinstance(value, str):
         return
     try:
-        found = find(value)
+        found = find(value) if _NAME.fullmatch(value) else None
     except Exception as error:  # noqa: BLE001 - a plug-in's import can raise anything, and it isn't ours
         message = f"the plug-in of {kind} {quoted(value)} can't be loaded: {type(error).__name__}: {error}"
         findings.error("broken-plugin", message, pointer, help="install what it needs, or ask who made it")
@@ -107,7 +107,7 @@ def _check_part(
 
 def _report_unknown(value: str, pointer: Pointer, findings: Findings, kind: str, names: tuple[str, ...]) -> None:
     message = f"there is no {kind} {quoted(value)}"
-    help = f"there is {listed(names)}; a plug-in can bring another"
+    help = f"known here: {', '.join(names)}; a plug-in can bring another"
     findings.error(f"unknown-{kind}", message, pointer, label=did_you_mean(value, names), help=help)
 
 

@@ -10,12 +10,19 @@ from mlspec.secrets import masked
 
 Part = Literal["key", "value"]
 _UNREADABLE = frozenset(
-    {"wrong-type", "yaml-number", "missing-key", "unknown-value", "unknown-runner", "broken-plugin", "bad-value"}
+    {
+        "wrong-type",
+        "yaml-number",
+        "missing-key",
+        "empty-list",
+        "unknown-value",
+        "unknown-runner",
+        "broken-plugin",
+        "bad-value",
+        "secret",
+    }
 )
 """Codes after which a value can't be given a type: what depends on it isn't looked at."""
-
-
-_SECRET = "secret"  # noqa: S105 - a code
 
 
 class Findings:
@@ -26,7 +33,7 @@ class Findings:
         self._report = report
         self._faulty_spans = {d.span for d in report if d.span.file == document.shown}
         self._unreadable: set[Pointer] = set()
-        self._said: set[tuple[Pointer, Part, bool]] = set()
+        self._said: set[tuple[Pointer, Part]] = set()
 
     def error(
         self,
@@ -39,13 +46,12 @@ class Findings:
         help: str = "",
         related: tuple[Related, ...] = (),
     ) -> None:
-        """A fault of the value that `pointer` names, or of its key: each has one, and may be a secret beside that."""
+        """A fault of the value that `pointer` names, or of its key. Each has one fault, the first one."""
         if code in _UNREADABLE:
             self._unreadable.add(pointer)
-        span, about = self.span(pointer, at), (pointer, at, code == _SECRET)
-        if about not in self._said and (span not in self._faulty_spans or code == _SECRET):
-            self._add(Diagnostic(code, message, span, "error", label, help, related))
-        self._said.add(about)
+        if (pointer, at) not in self._said and (code == "secret" or not self._known_as_faulty(pointer, at)):
+            self._add(Diagnostic(code, message, self.span(pointer, at), "error", label, help, related))
+        self._said.add((pointer, at))
 
     def warning(self, code: str, message: str, pointer: Pointer, *, help: str = "") -> None:
         """Something that is allowed and most likely not meant."""
@@ -73,6 +79,11 @@ class Findings:
         if place.raw is not None or place.value.line == place.value.end_line:
             return place.value
         return place.key or self._first(pointer) or place.value
+
+    def _known_as_faulty(self, pointer: Pointer, at: Part) -> bool:
+        """True if `load` found a fault here: it is the reason of this one, too."""
+        place = self.document.places.get(pointer)
+        return bool({self.span(pointer, at), *([place.value] if place else [])} & self._faulty_spans)
 
     def _add(self, found: Diagnostic) -> None:
         texts = {"message": masked(found.message), "label": masked(found.label), "help": masked(found.help)}

@@ -61,6 +61,11 @@ def _described(value: Any) -> str:
     return next((_TYPES[name] for kind, name in kinds if isinstance(value, kind)), "nothing")
 
 
+def _shown(value: Any) -> str:
+    """A scalar as it is; of a list or map only what it is."""
+    return _described(value) if isinstance(value, list | dict) else quoted(value)
+
+
 def _type_help(wanted: list[str], value: Any, schema: Mapping[str, Any]) -> str:
     if "string" in wanted and isinstance(value, bool):
         return f'write it in quotes if the word is meant: "{str(value).lower()}"'
@@ -103,7 +108,7 @@ def _misspelt(key: str, instance: Mapping[str, Any], schema: Mapping[str, Any]) 
 def _unknown_value(misfit: Misfit, findings: Findings) -> None:
     allowed = misfit.wanted if misfit.keyword == "enum" else [misfit.wanted]
     code = misfit.schema.get("x-mlspec-code", "unknown-value")
-    message = f"{path_of(misfit.pointer)} can't be {quoted(misfit.value)}"
+    message = f"{path_of(misfit.pointer)} can't be {_shown(misfit.value)}"
     own_help = misfit.schema.get("x-mlspec-help")
     label = "" if own_help else did_you_mean(misfit.value, map(str, allowed))
     help = own_help or f"it can be {listed(map(str, allowed), 'or')}"
@@ -111,17 +116,19 @@ def _unknown_value(misfit: Misfit, findings: Findings) -> None:
 
 
 def _bad_text(misfit: Misfit, findings: Findings) -> None:
-    code = misfit.schema.get("x-mlspec-code", "text-length" if misfit.keyword != "pattern" else "bad-text")
-    length = len(misfit.value)
-    if misfit.keyword == "pattern":
-        whose = f"a key of {path_of(misfit.pointer[:-1])}" if misfit.is_key else path_of(misfit.pointer)
-        message = f"{quoted(misfit.value)} is not fit for {whose}"
-    elif length:
-        message = f"{path_of(misfit.pointer)} has {length:,} characters; {misfit.wanted:,} is the limit"
-    else:
-        message = f"{path_of(misfit.pointer)} is empty"
+    code = misfit.schema.get("x-mlspec-code", "text-length" if misfit.keyword != "pattern" else "bad-value")
+    help = misfit.schema.get("x-mlspec-help") or ("shorten it" if misfit.keyword == "maxLength" else "write a text")
     at: Part = "key" if misfit.is_key else "value"
-    findings.error(code, message, misfit.pointer, at=at, help=_help(misfit.schema))
+    findings.error(code, _text_message(misfit), misfit.pointer, at=at, help=help)
+
+
+def _text_message(misfit: Misfit) -> str:
+    whose = f"a key of {path_of(misfit.pointer[:-1])}" if misfit.is_key else path_of(misfit.pointer)
+    if misfit.keyword == "pattern":
+        return f"{quoted(misfit.value)} is not fit for {whose}"
+    if misfit.keyword == "maxLength":
+        return f"{whose} has {len(misfit.value):,} characters; {misfit.wanted:,} is the limit"
+    return f"{whose} is empty"
 
 
 _BOUNDS = {
@@ -151,12 +158,14 @@ def _list_length(misfit: Misfit, findings: Findings) -> None:
 def _repeated_items(misfit: Misfit, findings: Findings) -> None:
     for index, item in enumerate(misfit.value):
         if item in misfit.value[:index]:
-            message = f"{path_of(misfit.pointer)} has {quoted(item)} twice"
+            message = f"{path_of(misfit.pointer)} has {_shown(item)} twice"
             findings.error("duplicate-name", message, (*misfit.pointer, index), help="remove one of the two")
 
 
 def _wrong_source(misfit: Misfit, findings: Findings) -> None:
     """`oneOf` over required keys: none of them is given, or more than one."""
+    if not isinstance(misfit.value, dict):
+        return
     choices = [k for branch in misfit.wanted for k in branch.get("required", ())]
     given = [k for k in choices if k in misfit.value]
     if not given and any(closest(k, choices) for k in misfit.value if k not in choices):
@@ -190,11 +199,18 @@ def _help(schema: Mapping[str, Any]) -> str:
 
 
 def _example(schema: Mapping[str, Any]) -> str:
-    """The schema's first example in one line of YAML (JSON is YAML)."""
+    """The schema's first example in one line of YAML."""
     examples = schema.get("examples") or [schema.get("default", "")]
-    first = examples[0]
-    plain = isinstance(first, str) and re.fullmatch(r"[A-Za-z][^:#\n]*|", first) is not None
-    return str(first) if plain else json.dumps(first, ensure_ascii=False)
+    return _in_yaml(examples[0]) if examples[0] != "" else ""
+
+
+def _in_yaml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_in_yaml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_in_yaml, value)) + "]"
+    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9 ./_=-]*", value) is not None
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)
 
 
 _SAY: Mapping[str, Callable[[Misfit, Findings], None]] = {
