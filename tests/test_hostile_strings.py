@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from projects import example, surroundings
 from ruamel.yaml import YAML
@@ -106,7 +106,9 @@ PRINTABLE = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=60)
 ANY = st.text(max_size=40)
 STRINGS = st.one_of(
     PRINTABLE,
+    PRINTABLE,
     ANY,
+    st.lists(st.sampled_from([c for p in PAYLOADS for c in p if c.isprintable()]), max_size=40).map("".join),
     st.sampled_from(PAYLOADS),
     st.builds(lambda a, b, c: a + b + c, PRINTABLE, st.sampled_from(PAYLOADS), PRINTABLE),
 )
@@ -137,7 +139,20 @@ def with_string(spec: dict[str, Any], at: tuple[Any, ...], text: str) -> dict[st
     return made
 
 
+FREE_TEXT: list[tuple[Any, ...]] = [
+    ("metadata", "description"),
+    ("metadata", "labels", "team"),
+    ("model", "sampling", "stop", 0),
+    ("service", "env", 0, "value"),
+    ("tests", 0, "name"),
+    ("tests", 0, "predict", "prompt"),
+    ("tests", 0, "expect", "contains"),
+]
+"""Where a spec takes nearly any text; elsewhere most strings are refused."""
+
 CASES = st.one_of(
+    st.tuples(st.just(LORA), st.sampled_from(FREE_TEXT)),
+    st.tuples(st.just(LORA), st.sampled_from(FREE_TEXT)),
     st.tuples(st.just(LORA), st.sampled_from(sorted(places(LORA), key=repr))),
     st.tuples(st.just(IRIS), st.sampled_from(sorted(places(IRIS), key=repr))),
 )
@@ -159,6 +174,7 @@ def test_a_hostile_string_stays_a_value(pipeline: Pipeline, case: tuple[dict[str
     compiled = list(pipeline.compile(checked, report)) if checked else []
     assert "template" not in {found.code for found in report}, list(report)
     assert bool(compiled) != report.failed
+    event("built" if compiled else "refused")
     for one in compiled:
         assert_only_values(one)
 

@@ -26,7 +26,7 @@ mlspec: internal error: {error}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `mlspec --help`)."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         run = import_module(f"mlspec.commands.{options.module}").run
         code: int = run(options)
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OUR_BUG
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     about = "Compile YAML model specs to running model services."
     parser = argparse.ArgumentParser(prog="mlspec", description=about, epilog=_EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"mlspec {__version__}")

@@ -23,7 +23,8 @@ def run(options: Namespace) -> int:
     checked, folder = bundle
     check_port(options.host, options.port)
     command = checked.backend.command(sys.executable, options.host, options.port)
-    sys.stderr.write(f"serving {folder} at http://{options.host}:{options.port} (Ctrl-C ends it)\n")
+    shown = surroundings(options).shown(folder)
+    sys.stderr.write(f"serving {shown} at http://{options.host}:{options.port} (Ctrl-C ends it)\n")
     signal.signal(signal.SIGTERM, _interrupted)
     with running(command, folder) as process:
         try:

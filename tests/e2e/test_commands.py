@@ -1,0 +1,143 @@
+"""`mlspec serve` and `mlspec test` as a user runs them, with the tiny model."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from projects import example
+
+from mlspec.serving import ask, free_port
+
+pytestmark = pytest.mark.e2e
+
+MLSPEC = [sys.executable, "-m", "mlspec"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return example(tmp_path / "a project")
+
+
+def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*MLSPEC, *arguments], cwd=project, capture_output=True, text=True, check=False, timeout=300)
+
+
+@contextmanager
+def serving(project: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`mlspec serve` of the example, once it is healthy; what is left of it is killed at the end."""
+    port = free_port()
+    command = [*MLSPEC, "serve", "specs/lora.yaml", "--port", str(port), *arguments]
+    with subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(1200):
+                answer = ask(f"{url}/health")
+                if answer is not None and answer.status == 200:
+                    break
+                assert process.poll() is None
+                time.sleep(0.1)
+            yield process, url
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
+
+
+def workers(project: Path) -> list[str]:
+    """Command lines of processes that serve a bundle of this project."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            inside = str((folder / "cwd").readlink()).startswith(str(project))
+        except OSError:
+            continue
+        if inside and "bentoml" in command:
+            found.append(command)
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_answers_and_ends_clean(project: Path, number: int) -> None:
+    with serving(project) as (process, url):
+        answer = ask(f"{url}/predict", {"prompt": "Where is my order?"})
+        assert answer is not None
+        assert answer.body["text"].startswith("Thank you for asking!")
+        assert workers(project)
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert f"serving build/example/support-lora/linux at {url} (Ctrl-C ends it)" in stderr
+        assert "Traceback" not in stderr
+    assert not workers(project)
+
+
+def test_serve_listens_on_loopback_only(project: Path) -> None:
+    with serving(project) as (_, url):
+        port = int(url.rpartition(":")[2])
+        listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        addresses = [line.split()[1] for line in listening if line.split()[3] == "0A"]
+        assert [a for a in addresses if int(a.partition(":")[2], 16) == port] == [f"0100007F:{port:04X}"]
+
+
+def test_serve_on_a_port_that_is_taken(project: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run(project, "serve", "specs/lora.yaml", "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[port-taken]: can't listen at 127.0.0.1")
+
+
+def test_test_prints_each_test_with_its_latency(project: Path) -> None:
+    done = run(project, "test", "specs/lora.yaml")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^passed  answers  \d+ ms\n +'Thank you for asking!", done.stdout, re.M)
+    assert done.stdout.endswith("3 passed, 0 failed\n")
+    assert not workers(project)
+
+
+def test_a_test_that_fails_says_how(project: Path) -> None:
+    spec = project / "specs/lora.yaml"
+    spec.write_text(spec.read_text().replace("finish_reason: stop, max_latency_s: 30", "contains: Napoleon"))
+    done = run(project, "test", "specs/lora.yaml")
+    assert done.returncode == 1
+    assert "FAILED  answers" in done.stdout
+    assert "the text lacks 'Napoleon'" in done.stdout
+    assert done.stdout.endswith("2 passed, 1 failed\n")
+
+
+def test_a_spec_without_tests(project: Path) -> None:
+    spec = project / "specs/lora.yaml"
+    spec.write_text(spec.read_text().partition("tests:")[0])
+    done = run(project, "test", "specs/lora.yaml")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (1, "error[no-tests]: specs/lora.yaml has no tests")
+
+
+def test_no_target_for_this_computer(project: Path) -> None:
+    done = run(project, "serve", "specs/lora.yaml", "--target", "mac")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[no-target-here]: no target of this spec fits this computer (linux")
+
+
+def test_a_service_that_cannot_start_says_why(project: Path) -> None:
+    """A variable that must be set isn't: the test ends at once, with the service's own words."""
+    spec = project / "specs/lora.yaml"
+    spec.write_text(spec.read_text().replace("service:\n", "service:\n  env: [{name: API_KEY}]\n"))
+    environment = {k: v for k, v in os.environ.items() if k != "API_KEY"}
+    command = [*MLSPEC, "test", "specs/lora.yaml"]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert "error[service-ended]" in done.stderr
+    assert "API_KEY" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,230 @@
+"""validate: a document to a typed spec, or all of its faults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlspec.diagnostics import Diagnostic, Report
+from mlspec.model.project import ProjectFile
+from mlspec.model.spec import Spec
+from mlspec.passes.load import load, parse
+from mlspec.passes.validate import validate, validate_project
+from mlspec.runners.mlx_lm.model import MlxLmModel
+from mlspec.runners.python.model import PythonModel
+
+SPECS = Path(__file__).parent.parent / "specs"
+HEAD = "apiVersion: mlspec/v1\nkind: ModelService\nmetadata: {name: shop, project: example}\n"
+MODEL = "model: {runner: mlx-lm, base: {path: models/tiny}}\n"
+
+
+def checked(text: str, **known: Any) -> tuple[Spec | None, list[Diagnostic]]:
+    report = Report()
+    document = parse(text, Path("spec.yaml"), "spec.yaml", report)
+    assert document is not None
+    return validate(document, report, **known), list(report)
+
+
+def spec(text: str, **known: Any) -> Spec:
+    found, faults = checked(text, **known)
+    assert not faults
+    assert found is not None
+    return found
+
+
+def codes(text: str, **known: Any) -> list[str]:
+    return [fault.code for fault in checked(text, **known)[1]]
+
+
+@pytest.mark.parametrize("path", sorted(SPECS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_example_specs_are_valid(path: Path) -> None:
+    report = Report()
+    document = load(path, path.name, report)
+    assert document is not None
+    assert validate(document, report) is not None
+    assert not list(report)
+
+
+def test_the_least_spec_gets_all_defaults() -> None:
+    found = spec(HEAD + MODEL)
+    assert found.runner == "mlx-lm"
+    assert found.task is None
+    assert isinstance(found.model, MlxLmModel)
+    assert found.model.base.key() == {"path": "models/tiny"}
+    assert found.model.sampling.max_tokens == 128
+    assert found.service.backend == "bentoml"
+    assert found.service.concurrency == "auto"
+    assert [(t.name, t.platform, t.python) for t in found.targets] == [("mac", "macos", "3.11")]
+    assert found.tests == ()
+
+
+def test_all_keys_of_a_spec_arrive() -> None:
+    found = spec(
+        """
+apiVersion: mlspec/v1
+kind: ModelService
+metadata: {name: shop, project: example, description: "two\\nlines", labels: {team: support}, x-note: [1]}
+x-limits: &limits {max_tokens: 512, timeout_s: 1.5, max_body_bytes: 4096, queue: 0}
+model:
+  runner: lora
+  task: generate
+  base: {hf: org/name, revision: 12fd25f77366fa6b3b4b768ec3050bf629380bac}
+  adapters:
+    - {name: a, root: weights, path: a/b}
+    - {name: b, store: "b:1"}
+  default_adapter: base
+  context_length: 2048
+  sampling: {max_tokens: 512, temperature: 1, top_p: 0.5, stop: ["\\n"], seed: 7}
+service:
+  endpoints: [stream]
+  concurrency: 4
+  limits: *limits
+  env: [{name: LOG_LEVEL, value: ""}, {name: API_KEY}]
+targets:
+  - {name: server, platform: linux, accelerator: cuda12, arch: arm64, python: "3.13"}
+tests:
+  - {predict: {prompt: Hi, adapter: b}, expect: {equals: {any: [1]}, status: 200}}
+""",
+        roots=["weights"],
+    )
+    assert found.metadata.description == "two\nlines"
+    assert found.model.adapters[0].key() == {"path": "a/b", "root": "weights"}
+    assert found.model.sampling.stop == ("\n",)
+    assert (found.service.limits.queue, found.service.limits.timeout_s) == (0, 1.5)
+    assert [(e.name, e.value) for e in found.service.env] == [("LOG_LEVEL", ""), ("API_KEY", None)]
+    assert found.targets[0].accelerator == "cuda12"
+    assert found.tests[0].expect.equals == {"any": [1]}
+
+
+def test_a_class_of_ones_own() -> None:
+    found = spec(
+        HEAD + "model: {runner: python, module: m.py, class: Iris, inputs: [{name: x, shape: [batch, 4]}],"
+        " outputs: [{name: y, dtype: int64, shape: []}], requirements: ['numpy==2.4.6']}\n"
+    )
+    assert isinstance(found.model, PythonModel)
+    assert found.model.class_name == "Iris"
+    assert found.model.inputs[0].shape == ("batch", 4)
+    assert found.model.inputs[0].dtype == "float32"
+
+
+@pytest.mark.parametrize("tail", ["\n", "\r", " ", "\u2028", "\x00"])
+def test_a_name_is_matched_whole(tail: str) -> None:
+    report = Report()
+    text = HEAD.replace("name: shop", 'name: "shop%s"' % "".join(f"\\u{ord(c):04x}" for c in tail)) + MODEL
+    document = parse(text, Path("spec.yaml"), "spec.yaml", report)
+    assert document is not None
+    assert document.data["metadata"]["name"] == "shop" + tail
+    assert validate(document, report) is None
+    assert {d.code for d in report} <= {"bad-name", "control-character"}
+
+
+def test_a_fault_found_by_load_is_not_told_again() -> None:
+    text = HEAD + "model: {runner: mlx-lm, base: {path: m}, sampling: {temperature: .nan, top_p: high}}\n"
+    assert codes(text) == ["yaml-not-finite", "wrong-type"]
+
+
+def test_a_spec_with_a_fault_found_by_load_gives_no_spec() -> None:
+    found, faults = checked(HEAD + MODEL + "x-date: 2026-01-01\n")
+    assert found is None
+    assert [fault.code for fault in faults] == ["yaml-date"]
+
+
+def test_faults_of_other_files_in_the_report_do_not_matter() -> None:
+    report = Report()
+    parse("a: .nan", Path("other.yaml"), "other.yaml", report)
+    document = parse(HEAD + MODEL, Path("spec.yaml"), "spec.yaml", report)
+    assert document is not None
+    assert validate(document, report) is not None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "hf_" + "aB3" * 6,
+        "sk-" + "proj-a1" * 4,
+        "ghp_" + "a1" * 10,
+        "github_pat_" + "a1_" * 8,
+        "AKIA" + "A1B2" * 4,
+        "xoxb-" + "123-abc" * 2,
+        "AIza" + "a1_-" * 8,
+        "glpat-" + "a1_-" * 5,
+        "eyJ" + "hbGciOi" + ".eyJ" + "zdWIiOi" * 2 + ".sig",
+        "https://me:" + "pass@example.com",
+        "a text with hf_" + "aB3" * 6 + " in it",
+    ],
+)
+def test_secrets_are_found_anywhere(value: str) -> None:
+    for text in (
+        HEAD + MODEL + f'service: {{env: [{{name: A, value: "{value}"}}]}}\n',
+        HEAD + MODEL + f'x-mine: {{a: [1, "{value}"]}}\n',
+        HEAD + MODEL + f'x-mine: {{"{value}": 1}}\n',
+        HEAD.replace("shop", f'"{value}"') + MODEL,
+    ):
+        found, faults = checked(text)
+        assert found is None
+        assert [fault.code for fault in faults] == ["secret"]
+        assert value not in str(faults)
+
+
+@pytest.mark.parametrize(
+    "value", ["sk-learn-is-not-a-token", "hf_hub", "task-force-of-1234567890", "AKIA", "https://example.com/a:b@c"]
+)
+def test_other_texts_are_no_secrets(value: str) -> None:
+    assert not codes(HEAD + MODEL + f'x-mine: "{value}"\n')
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("HF_TOKEN", True),
+        ("API_KEY", True),
+        ("api_key", True),
+        ("DB_PASSWORD", True),
+        ("MY_SECRET_SAUCE", True),
+        ("LOG_LEVEL", False),
+        ("MAX_TOKENS", False),
+        ("KEYBOARD", False),
+        ("TOKENIZERS_PARALLELISM", False),
+    ],
+)
+def test_variables_that_are_secrets_by_their_names(name: str, secret: bool) -> None:
+    assert codes(HEAD + MODEL + f"service: {{env: [{{name: {name}, value: x}}]}}\n") == ["secret"] * secret
+    assert not codes(HEAD + MODEL + f"service: {{env: [{{name: {name}}}]}}\n")
+
+
+def test_two_aliases_of_one_fault_are_told_at_their_uses() -> None:
+    _, faults = checked("x-b: &b {path: /abs}\n" + HEAD + "model: {runner: mlx-lm, base: *b}\n")
+    assert [(f.code, f.span.line, f.span.column) for f in faults] == [("path-outside", 5, 31)]
+
+
+def test_a_project_file() -> None:
+    report = Report()
+    text = "apiVersion: mlspec/v1\nkind: Project\nroots: {weights: {env: W}, x-a: 1}\ntemplates: deploy/t\nx-b: 2\n"
+    document = parse(text, Path("mlspec.yaml"), "mlspec.yaml", report)
+    assert document is not None
+    found = validate_project(document, report)
+    assert isinstance(found, ProjectFile)
+    assert {name: root.env for name, root in found.roots.items()} == {"weights": "W"}
+    assert found.templates == "deploy/t"
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("kind: Project\n", "missing-key"),
+        ("apiVersion: mlspec/v1\nkind: ModelService\n", "wrong-kind"),
+        ("apiVersion: mlspec/v1\nkind: Project\nroots: {Weights: {}}\n", "bad-name"),
+        ("apiVersion: mlspec/v1\nkind: Project\nroots: {weights: {env: 'A B'}}\n", "env-name"),
+        ("apiVersion: mlspec/v1\nkind: Project\nroots: {weights: /srv}\n", "wrong-type"),
+        ("apiVersion: mlspec/v1\nkind: Project\ntemplates: ../t\n", "path-outside"),
+        ("apiVersion: mlspec/v1\nkind: Project\nroot: {}\n", "unknown-key"),
+    ],
+)
+def test_a_bad_project_file(text: str, code: str) -> None:
+    report = Report()
+    document = parse(text, Path("mlspec.yaml"), "mlspec.yaml", report)
+    assert document is not None
+    assert validate_project(document, report) is None
+    assert [d.code for d in report] == [code]
