@@ -43,7 +43,12 @@ def test_the_project_file_of_the_documents_has_no_fault(tmp_path: Path) -> None:
 def test_the_fault_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:
     shown = next(block for block in blocks("text") if "error[" in block)
     project = example(tmp_path / "project")
-    text = (project / "specs/lora.yaml").read_text().replace("  base:", "  bsae:").replace("platform: linux,", "platform: macos,", 1)
+    text = (
+        (project / "specs/lora.yaml")
+        .read_text()
+        .replace("  base:", "  bsae:")
+        .replace("platform: linux,", "platform: macos,", 1)
+    )
     (project / "specs/lora.yaml").write_text(text)
     command = [sys.executable, "-m", "mlspec", "check", "specs/lora.yaml"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
@@ -57,7 +62,14 @@ def test_commands_in_the_documents_parse(document: Path) -> None:
     for span in spans:
         words = shlex.split(re.sub(r"\[[^]]*\]|…", "", span.replace("\\|", "|")).split("|")[0])[1:]
         if words and not words[0].startswith("-"):
-            filled = {"explain": ["x"], "check": ["x"], "fmt": ["x"], "test": ["x"], "serve": ["x"], "templates": ["list"]}
+            filled = {
+                "explain": ["x"],
+                "check": ["x"],
+                "fmt": ["x"],
+                "test": ["x"],
+                "serve": ["x"],
+                "templates": ["list"],
+            }
             arguments = words if len(words) > 1 else [*words, *filled.get(words[0], [])]
             if words[0] in ("build", "fetch") and len(words) == 1:
                 arguments = [*words, "x"]

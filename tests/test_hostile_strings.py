@@ -165,7 +165,9 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=EXAMPLES <= 500)
 @given(CASES, STRINGS)
-def test_a_hostile_string_stays_a_value(pipeline: Pipeline, case: tuple[dict[str, Any], tuple[Any, ...]], text: str) -> None:
+def test_a_hostile_string_stays_a_value(
+    pipeline: Pipeline, case: tuple[dict[str, Any], tuple[Any, ...]], text: str
+) -> None:
     spec, at = case
     path = pipeline.here.working_folder / "hostile.yaml"
     path.write_text(json.dumps(with_string(spec, at, text)), encoding="utf-8")

@@ -93,7 +93,7 @@ def test_places_of_keys_and_values() -> None:
     found = document('name: "日本" # comment\nmap:\n  key: &x  value \nlist:\n- 1\n- {a: b}\n')
     assert found.key_span(("name",)) == span(1, 1, 1, 5)
     assert found.value_span(("name",)) == span(1, 7, 1, 11)
-    assert found.value_span(("map",)) == span(3, 3, 3, 16)
+    assert found.value_span(("map",)) == span(3, 3, 3, 17)
     assert found.value_span(("map", "key")) == span(3, 12, 3, 17)
     assert found.value_span(("list", 0)) == span(5, 3, 5, 4)
     assert found.key_span(("list", 1, "a")) == span(6, 4, 6, 5)

@@ -175,7 +175,10 @@ def test_a_link_that_leads_out(project: Path, tmp_path: Path) -> None:
         (lambda model: os.truncate(model / "model.safetensors", 200_000), "bad-model-file"),
         (lambda model: (model / "model.safetensors").unlink(), "model-format"),
         (lambda model: (model / "model.safetensors").rename(model / "model.gguf"), "model-format"),
-        (lambda model: (model / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b"}}'), "bad-model-file"),
+        (
+            lambda model: (model / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b"}}'),
+            "bad-model-file",
+        ),
         (lambda model: (model / "config.json").write_text("{}"), "context-length"),
     ],
 )

@@ -112,7 +112,7 @@ def test_a_class_of_ones_own() -> None:
 @pytest.mark.parametrize("tail", ["\n", "\r", " ", "\u2028", "\x00"])
 def test_a_name_is_matched_whole(tail: str) -> None:
     report = Report()
-    text = HEAD.replace("name: shop", 'name: "shop%s"' % "".join(f"\\u{ord(c):04x}" for c in tail)) + MODEL
+    text = HEAD.replace("name: shop", f'name: "shop\\u{ord(tail):04x}"') + MODEL
     document = parse(text, Path("spec.yaml"), "spec.yaml", report)
     assert document is not None
     assert document.data["metadata"]["name"] == "shop" + tail
@@ -150,7 +150,7 @@ def test_faults_of_other_files_in_the_report_do_not_matter() -> None:
         "xoxb-" + "123-abc" * 2,
         "AIza" + "a1_-" * 8,
         "glpat-" + "a1_-" * 5,
-        "eyJ" + "hbGciOi" + ".eyJ" + "zdWIiOi" * 2 + ".sig",
+        "eyJ" + "hbGciOiJ" + ".eyJ" + "zdWIiOi" * 2 + ".sig",
         "https://me:" + "pass@example.com",
         "a text with hf_" + "aB3" * 6 + " in it",
     ],

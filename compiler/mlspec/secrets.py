@@ -8,16 +8,16 @@ from collections.abc import Iterable
 _SHAPES = re.compile(
     r"""
       -----BEGIN\ [A-Z ]*PRIVATE\ KEY(?:\ BLOCK)?-----(?:.*?-----END\ [A-Z ]*PRIVATE\ KEY(?:\ BLOCK)?-----|.*)
+    | hf_[A-Za-z0-9]{16,}                                     # Hugging Face
+    | gh[pousr]_[A-Za-z0-9]{16,} | github_pat_[A-Za-z0-9_]{16,}
+    | glpat-[A-Za-z0-9_-]{16,}                                # GitLab
+    | xox[a-z]-[A-Za-z0-9-]{10,}                              # Slack
+    | AIza[A-Za-z0-9_-]{30,}                                  # Google
+    | npm_[A-Za-z0-9]{30,} | pypi-[A-Za-z0-9_-]{30,}
     | (?<![A-Za-z0-9])(?:
-        hf_[A-Za-z0-9]{16,}                                   # Hugging Face
-      | sk-(?=[A-Za-z0-9_-]{0,60}[0-9])[A-Za-z0-9_-]{16,}          # OpenAI, Anthropic and those who copy them
+        sk-(?=[A-Za-z0-9_-]{0,60}[0-9])[A-Za-z0-9_-]{16,}     # OpenAI, Anthropic and those who copy them
       | (?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}           # Stripe
-      | gh[pousr]_[A-Za-z0-9]{16,} | github_pat_[A-Za-z0-9_]{16,}
-      | glpat-[A-Za-z0-9_-]{16,}                              # GitLab
       | (?:AKIA|ASIA)[0-9A-Z]{16}                             # AWS
-      | AIza[A-Za-z0-9_-]{30,}                                # Google
-      | xox[a-z]-[A-Za-z0-9-]{10,}                            # Slack
-      | npm_[A-Za-z0-9]{30,} | pypi-[A-Za-z0-9_-]{30,}
       | (?<![_-])eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*   # a JSON web token
       )
     | (?<=://)[^\s/:@]+:[^\s/:@]+(?=@)                        # a password in a URL

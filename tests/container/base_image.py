@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import re
 import tempfile
@@ -47,5 +46,5 @@ def root_filesystem(image: str, cache: Path) -> Path:
             settings = Path(made, "apt.conf")
             settings.write_text(apt)
             output(["mmdebstrap", f"--aptopt={settings}", *options, f"{made}/root.tar"])
-            os.replace(f"{made}/root.tar", kept)
+            Path(made, "root.tar").replace(kept)
     return kept

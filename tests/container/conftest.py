@@ -43,11 +43,16 @@ def cache() -> Path:
     return default_cache()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def wanted() -> None:
+    """Only who says so goes without these tests."""
+    if os.environ.get("MLSPEC_CONTAINER_TESTS") == "off":
+        pytest.skip("MLSPEC_CONTAINER_TESTS=off")
+
+
 @pytest.fixture(scope="session")
 def containers() -> Iterator[Engine]:
     """buildah and podman, installed if they aren't; a failure, and no silence, where that can't be."""
-    if os.environ.get("MLSPEC_CONTAINER_TESTS") == "off":
-        pytest.skip("MLSPEC_CONTAINER_TESTS=off")
     try:
         install_tools()
     except MachineError as problem:
@@ -58,7 +63,7 @@ def containers() -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of specs/lora.yaml for Linux, as its operator may have it: private, and with things laid beside."""
+    """The bundle of specs/lora.yaml for Linux, as its operator may have it: with things laid beside."""
     out = tmp_path_factory.mktemp("bundles")
     built = build_bundle(ROOT, "specs/lora.yaml", out)
     (built / ".env").write_text(f"API_KEY={SECRET}\n")
@@ -66,9 +71,6 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (built / ".venv/pyvenv.cfg").write_text(SECRET)
     (built / "mlspec_runtime/__pycache__").mkdir()
     (built / "mlspec_runtime/__pycache__/app.cpython-311.pyc").write_text(SECRET)
-    for path in [built, *built.rglob("*")]:
-        if not path.is_symlink():
-            path.chmod(0o700 if path.is_dir() else 0o600)
     return built
 
 
@@ -97,14 +99,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build_bundle(project: Path, spec: str, out: Path) -> Path:
-    """The bundle of a spec's only Linux target for amd64, by the command line."""
+    """The bundle of a spec's target `linux`, by the command line, and readable for its owner alone."""
     command = [sys.executable, "-m", "mlspec", "build", spec, "-o", str(out), "--target", "linux"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return next(out.rglob("plan.json")).parent
+    built = next(out.rglob("plan.json")).parent
+    for path in [built, *built.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o700 if path.is_dir() else 0o600)
+    return built
 
 
 def build_image(containers: Engine, bundle: Path, name: str) -> str:
-    """Build as `docker build -t NAME .` does, with all dates the same, which makes byte code that goes by dates stale."""
+    """Build as `docker build -t NAME .` does, but with all dates equal: byte code that goes by them is stale then."""
     containers.build("bud", "--layers", "--pull=never", "--timestamp", "0", "--tag", name, str(bundle))
     return name

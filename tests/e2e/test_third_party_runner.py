@@ -55,7 +55,7 @@ def test_it_is_built_and_served(project: Path, installed: Path) -> None:
     assert done.stdout.endswith("2 passed, 0 failed\n")
     plan = json.loads((project / "build/third-party/table/here/plan.json").read_text())
     assert plan["runtime"]["runner"]["module"] == "mlspec_runtime.runners.table.runtime"
-    assert {"key": "table.rows", "value": 1}.items() <= plan["decisions"][2].items()
+    assert {"key": "table.rows", "value": 1}.items() <= plan["decisions"][3].items()
 
 
 @pytest.mark.parametrize(

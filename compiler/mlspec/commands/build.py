@@ -8,17 +8,21 @@ from argparse import Namespace
 from mlspec import pipeline
 from mlspec.cli import FAILED
 from mlspec.commands import spec_files, surroundings, tell
+from mlspec.commands.progress import Progress
 from mlspec.diagnostics import Report
 
-_WRITING = ("write-failed",)
+_WRITING = ("write-failed", "output-taken")
+"""Codes of the package pass: the specs were fine, the build failed."""
 
 
 def run(options: Namespace) -> int:
     here, report = surroundings(options), Report()
     out = options.out.absolute() if options.out else None
-    for folder in pipeline.build(spec_files(options.specs), here, out, report, options.target):
+    progress = Progress(spec_files(options.specs))
+    for folder in pipeline.build(progress, here, out, report, options.target):
+        progress.clear()
         if options.output_format in ("text", "concise"):
-            print(here.shown(folder))
+            sys.stdout.write(f"{here.shown(folder)}\n")
             sys.stdout.flush()
     code = tell(report, options, to_stdout=False)
     return FAILED if any(found.code in _WRITING for found in report) else code

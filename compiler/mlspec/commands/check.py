@@ -6,10 +6,11 @@ from argparse import Namespace
 
 from mlspec import pipeline
 from mlspec.commands import spec_files, surroundings, tell
+from mlspec.commands.progress import Progress
 from mlspec.diagnostics import Report
 
 
 def run(options: Namespace) -> int:
     report = Report()
-    pipeline.check(spec_files(options.specs), surroundings(options), report)
+    pipeline.check(Progress(spec_files(options.specs)), surroundings(options), report)
     return tell(report, options, to_stdout=True)

@@ -10,6 +10,8 @@ Platform = Literal["macos", "linux"]
 Accelerator = Literal["metal", "cpu", "cuda12", "cuda13"]
 Arch = Literal["arm64", "amd64"]
 Task = Literal["generate", "predict", "embed"]
+Endpoint = Literal["predict", "stream"]
+FinishReason = Literal["stop", "length"]
 PythonVersion = Literal["3.11", "3.12", "3.13"]
 
 
@@ -62,7 +64,7 @@ class EnvironmentValue(Frozen):
 
 class ServiceSpec(Frozen):
     backend: str = "bentoml"
-    endpoints: tuple[str, ...] = ("predict", "stream")
+    endpoints: tuple[Endpoint, ...] = ("predict", "stream")
     concurrency: int | Literal["auto"] = "auto"
     limits: Limits = Field(default_factory=Limits)
     env: tuple[EnvironmentValue, ...] = ()
@@ -82,7 +84,7 @@ class Expectation(Frozen):
     status: int = 200
     contains: str | None = None
     equals: Any = None
-    finish_reason: str | None = None
+    finish_reason: FinishReason | None = None
     max_latency_s: float | None = None
 
 

@@ -48,12 +48,16 @@ def _target_decisions(resolved: Resolved) -> tuple[Decision, ...]:
     target = resolved.target
     given = next(t for t in resolved.spec.targets if t.name == target.name)
     index = resolved.spec.targets.index(given)
-    values = (("accelerator", given.accelerator, target.accelerator), ("arch", given.arch, target.arch))
+    values = (
+        ("accelerator", given.accelerator, target.accelerator),
+        ("arch", given.arch, target.arch),
+        ("python", given.python if "python" in given.model_fields_set else None, target.python),
+    )
     return tuple(
         Decision(
             f"target.{key}",
             value,
-            "as the spec says" if written else f"the default of {target.platform}",
+            "as the spec says" if written else f"the default for {target.platform}",
             (f"spec:/targets/{index}/{key if written else 'platform'}",),
         )
         for key, written, value in values

@@ -28,7 +28,7 @@ def _given(plan: Plan) -> dict[str, Any]:
         "name": metadata.name,
         "project": metadata.project,
         "target": plan.target.name,
-        "description": metadata.description,
+        "description": " ".join(metadata.description.split()),
         "labels": sorted(metadata.labels.items()),
         "environment": sorted(plan.environment.items()),
         "required_environment": sorted(plan.required_environment),

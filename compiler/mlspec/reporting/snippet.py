@@ -44,9 +44,14 @@ def snippet(line: str, start: int, end: int) -> Snippet:
 
 def _first_shown(line: str, start: int) -> int:
     """The first character that is shown: 0, unless the range would be out of sight."""
-    if _width([_cell(c) for c in line[: 2 * MAX_WIDTH]]) <= MAX_WIDTH and len(line) <= 2 * MAX_WIDTH:
+    if start <= MAX_WIDTH // 2 and _width([_cell(c) for c in line[:start]]) <= MAX_WIDTH // 2:
         return 0
-    return 0 if start < MAX_WIDTH // 2 else start - _CONTEXT
+    if len(line) <= MAX_WIDTH and _width([_cell(c) for c in line]) <= MAX_WIDTH:
+        return 0
+    before = [_cell(c) for c in line[max(start - _CONTEXT, 0) : start]]
+    while _width(before) > _CONTEXT:
+        before.pop(0)
+    return start - len(before)
 
 
 def _fitting(cells: list[str]) -> int:

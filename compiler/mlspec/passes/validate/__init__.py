@@ -66,7 +66,7 @@ def _check_schema(schema: Mapping[str, Any], data: Any, within: Pointer, finding
 
 def _checked_model(data: Any, findings: Findings, known: Known) -> Any:
     """The `model` block in its runner's type, with the runner's rules checked; None if it can't be read."""
-    runner = runners.find(data["model"]["runner"]) if findings.readable("model") and findings.readable("kind") else None
+    runner = runners.find(data["model"]["runner"]) if findings.readable("model") else None
     if runner is None:
         return None
     schema = runner.model_schema()

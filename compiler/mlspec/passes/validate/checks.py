@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlspec import backends, runners
-from mlspec.characters import quoted
+from mlspec.characters import quoted, shortened
 from mlspec.diagnostics import Related
 from mlspec.model.document import Pointer
 from mlspec.passes.validate.findings import Findings
 from mlspec.passes.validate.wording import path_of
 from mlspec.suggest import did_you_mean, listed
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LONGEST_REASON = 300
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _DRIVE = re.compile(r"[A-Za-z]:")
 _INSIDE = "paths start at the project's root and stay inside it; name another place by a root that mlspec.yaml declares"
@@ -95,7 +96,8 @@ def _check_part(
     try:
         found = find(value) if _NAME.fullmatch(value) else None
     except Exception as error:  # noqa: BLE001 - a plug-in's import can raise anything, and it isn't ours
-        message = f"the plug-in of {kind} {quoted(value)} can't be loaded: {type(error).__name__}: {error}"
+        reason = shortened(f"{type(error).__name__}: {error}".replace("\n", " "), _LONGEST_REASON)
+        message = f"the plug-in of {kind} {quoted(value)} can't be loaded: {reason}"
         findings.error("broken-plugin", message, pointer, help="install what it needs, or ask who made it")
         return
     if found is None:

@@ -57,6 +57,10 @@ class Findings:
         """Something that is allowed and most likely not meant."""
         self._add(Diagnostic(code, message, self.span(pointer), "warning", "", help))
 
+    def leave_out(self, pointer: Pointer) -> None:
+        """Nothing is said of this value, as its fault was told elsewhere; but it can't be given a type."""
+        self._unreadable.add(pointer)
+
     @property
     def failed(self) -> bool:
         """True if this document has an error, whoever found it."""

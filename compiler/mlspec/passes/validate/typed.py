@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mlspec.model.document import Pointer
-from mlspec.passes.validate.findings import Findings
+from mlspec.passes.validate.findings import Findings, Part
 from mlspec.passes.validate.wording import path_of
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -22,7 +22,8 @@ def typed(kind: type[Model], data: Any, pointer: Pointer, findings: Findings) ->
         for fault in error.errors(include_url=False, include_context=False, include_input=False):
             place = (*pointer, *fault["loc"])
             code = _CODES.get(fault["type"], "bad-value")
-            findings.error(code, f"{path_of(place)}: {fault['msg']}", place, help="")
+            at: Part = "key" if code in ("missing-key", "unknown-key") else "value"
+            findings.error(code, f"{path_of(place)}: {fault['msg']}", place, at=at)
     return None
 
 

@@ -91,7 +91,10 @@ def _unknown_keys(misfit: Misfit, findings: Findings) -> None:
 
 def _missing_keys(misfit: Misfit, findings: Findings) -> None:
     for key in misfit.wanted:
-        if key in misfit.value or _misspelt(key, misfit.value, misfit.schema):
+        if key in misfit.value:
+            continue
+        if _misspelt(key, misfit.value, misfit.schema):
+            findings.leave_out((*misfit.pointer, key))
             continue
         message = f"{path_of(misfit.pointer)} lacks the key {quoted(key)}"
         help = f"add {key}: {_example(misfit.schema.get('properties', {}).get(key, {}))}".rstrip(": ")
@@ -102,7 +105,8 @@ def _misspelt(key: str, instance: Mapping[str, Any], schema: Mapping[str, Any]) 
     """True if a key that is there was already said to mean this one."""
     known = schema.get("properties", {})
     unused = [k for k in known if k not in instance]
-    return any(k not in known and closest(k, unused) == key for k in instance)
+    closed = schema.get("additionalProperties") is False
+    return closed and any(k not in known and closest(k, unused) == key for k in instance)
 
 
 def _unknown_value(misfit: Misfit, findings: Findings) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from mlspec.characters import quoted
 from mlspec.model.spec import Frozen, Source
 from mlspec.runners import Faults
 from mlspec.suggest import did_you_mean, listed
@@ -61,6 +62,6 @@ def _check_default(model: MlxLmModel, faults: Faults) -> None:
     names = (*(adapter.name for adapter in model.adapters), BASE)
     if model.default_adapter is None or model.default_adapter in names:
         return
-    message = f"there is no adapter '{model.default_adapter}'"
+    message = f"there is no adapter {quoted(model.default_adapter)}"
     help = did_you_mean(model.default_adapter, names) or f"this spec has {listed(names)}"
     faults.error("unknown-adapter", message, ("default_adapter",), help=help)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from mlspec.characters import quoted
 from mlspec.model.spec import Frozen, Source
 from mlspec.runners import Faults
 
@@ -54,4 +55,4 @@ def check_model(model: PythonModel, faults: Faults) -> None:
     for path, count in Counter((model.module, *model.files)).items():
         if count > 1:
             pointer = ("files", len(model.files) - 1 - model.files[::-1].index(path))
-            faults.error("duplicate-name", f"the file '{path}' is named twice", pointer, help="remove one")
+            faults.error("duplicate-name", f"the file {quoted(path)} is named twice", pointer, help="remove one")

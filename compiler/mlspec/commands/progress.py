@@ -1,0 +1,36 @@
+"""A line on stderr while a command takes long; only where a person looks at it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+PATIENCE_S = 1.0
+_CLEAR = "\r\x1b[K"
+
+
+class Progress:
+    """Hands on the paths of a long work, saying from the second second on which one it is at."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self._shown = False
+
+    def __iter__(self) -> Iterator[Path]:
+        begun_at = time.monotonic()
+        for number, path in enumerate(self._paths, 1):
+            if sys.stderr.isatty() and time.monotonic() - begun_at > PATIENCE_S:
+                sys.stderr.write(f"{_CLEAR}{number} of {len(self._paths)}: {path.name}")
+                sys.stderr.flush()
+                self._shown = True
+            yield path
+        self.clear()
+
+    def clear(self) -> None:
+        """Take the line away, before something else is printed."""
+        if self._shown:
+            sys.stderr.write(_CLEAR)
+            sys.stderr.flush()
+            self._shown = False
