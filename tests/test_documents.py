@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from projects import example, faults, with_spec
 
 from mlspec.cli import parser
 from mlspec.codes import explain, known
+from projects import example, faults, with_spec
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,25 +54,21 @@ def test_the_fault_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:
     assert done.stdout == shown
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_commands_in_the_documents_parse(document: Path) -> None:
-    text = document.read_text(encoding="utf-8")
-    spans = re.findall(r"`(mlspec [^`]+)`", text) + re.findall(r"^(mlspec .+)$", text, re.M)
-    for span in spans:
-        words = shlex.split(re.sub(r"\[[^]]*\]|…", "", span.replace("\\|", "|")).split("|")[0])[1:]
-        if words and not words[0].startswith("-"):
-            filled = {
-                "explain": ["x"],
-                "check": ["x"],
-                "fmt": ["x"],
-                "test": ["x"],
-                "serve": ["x"],
-                "templates": ["list"],
-            }
-            arguments = words if len(words) > 1 else [*words, *filled.get(words[0], [])]
-            if words[0] in ("build", "fetch") and len(words) == 1:
-                arguments = [*words, "x"]
-            parser().parse_args(arguments)
+def commands() -> list[str]:
+    """What the documents call `mlspec …`, in code spans and shell blocks."""
+    spans = [span for path in DOCUMENTS for span in re.findall(r"`mlspec ([^`]+)`", path.read_text(encoding="utf-8"))]
+    lines = [line for block in blocks("sh") for line in re.findall(r"mlspec ([a-z].*)", block)]
+    return sorted({*spans, *lines})
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_of_the_documents_exist(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name = command.split()[0]
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args([name, "--help"])
+    assert ended.value.code == 0
+    help = capsys.readouterr().out
+    assert [option for option in re.findall(r"--[a-z-]+", command) if option not in help] == []
 
 
 def test_no_document_names_the_other_package() -> None:

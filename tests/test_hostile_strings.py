@@ -11,13 +11,11 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from projects import example, surroundings
 from ruamel.yaml import YAML
 
 from mlspec.diagnostics import Report
@@ -26,6 +24,7 @@ from mlspec.rendering.context import neutral
 from mlspec.rendering.environment import environment
 from mlspec.rendering.shapes import shape
 from mlspec.resources import folder
+from projects import example, surroundings
 
 EXAMPLES = int(os.environ.get("MLSPEC_EXAMPLES", "500"))
 

@@ -27,7 +27,7 @@ from mlspec.starting.example import write_example
 from mlspec.starting.first_spec import Start, write_spec
 from mlspec.starting.found_model import find_base
 from mlspec.starting.spec_text import Adapter, BaseModel, FirstSpec, dns_label, is_dns_label
-from mlspec.workspace import Surroundings, root_of
+from mlspec.workspace import Surroundings
 
 TINY, SUPPORT = folder("specs") / "models" / "tiny", folder("specs") / "models" / "tiny-support"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
-from projects import built, example, faults, surroundings, with_spec
 
 from mlspec import pipeline
 from mlspec.diagnostics import Report
 from mlspec.resources import folder
+from projects import built, example, faults, surroundings, with_spec
 
 CHAT = """\
 apiVersion: mlspec/v1

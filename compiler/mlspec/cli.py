@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from mlspec import __version__
 from mlspec.errors import CommandError
-
-OK, FINDINGS, USAGE, FAILED, OUR_BUG = 0, 1, 2, 3, 4
+from mlspec.exit_codes import FINDINGS, INTERRUPTED, OK, OUR_BUG
 
 FORMATS = ("text", "concise", "json", "sarif", "github")
 _EXIT_CODES = "exit codes: 0 fine, 1 findings, 2 wrong usage, 3 the build failed, 4 a bug of mlspec's"
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`mlspec schema | head`): nothing is left to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,11 +25,12 @@ from mlspec.passes.inspect import inspect
 from mlspec.passes.load import load
 from mlspec.passes.package import package
 from mlspec.passes.plan import plan
+from mlspec.passes.project import open_workspace
 from mlspec.passes.render import Renderer
 from mlspec.passes.resolve import resolve
 from mlspec.passes.validate import validate
 from mlspec.runners import Runner
-from mlspec.workspace import Surroundings, Workspace, open_workspace
+from mlspec.workspace import Surroundings, Workspace
 
 
 @dataclass(frozen=True)

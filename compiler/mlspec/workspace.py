@@ -1,6 +1,6 @@
 """The project that a spec belongs to, and where its models may be read from on this computer.
 
-All that comes from the environment is looked up here, once, by the command line: the passes get values.
+`Surroundings` holds all that comes from the environment; the command line makes it once, the passes get values.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlspec.diagnostics import Report
 from mlspec.model.project import ProjectFile
 
 PROJECT_FILE = "mlspec.yaml"
@@ -64,40 +63,3 @@ class Workspace:
     @property
     def templates(self) -> Path | None:
         return self.root / self.file.templates if self.file.templates else None
-
-
-def root_of(folder: Path) -> Path:
-    """The project's root: the nearest folder with `mlspec.yaml`, else the Git root, else the folder itself."""
-    for marker in (PROJECT_FILE, ".git"):
-        for parent in (folder, *folder.parents):
-            if (parent / marker).exists():
-                return parent
-    return folder
-
-
-def open_workspace(spec: Path, here: Surroundings, report: Report) -> Workspace | None:
-    """The workspace of a spec file; None after a fault of `mlspec.yaml` was reported."""
-    root = root_of(spec.parent)
-    file = _project_file(root, here, report)
-    if file is None:
-        return None
-    roots = {name: _bound(name, declared.env, here) for name, declared in file.roots.items()}
-    return Workspace(root, file, roots, here.hub_cache, here.model_store)
-
-
-def _project_file(root: Path, here: Surroundings, report: Report) -> ProjectFile | None:
-    path = root / PROJECT_FILE
-    if not path.exists():
-        return ProjectFile()
-    from mlspec.passes.load import load
-    from mlspec.passes.validate import validate_project
-
-    document = load(path, here.shown(path), report)
-    return validate_project(document, report) if document else None
-
-
-def _bound(name: str, variable: str | None, here: Surroundings) -> Path | None:
-    if name in here.roots:
-        return here.roots[name]
-    value = here.environment.get(variable or "MLSPEC_ROOT_" + name.upper().replace("-", "_"))
-    return Path(value).expanduser().absolute() if value else None

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from projects import example
 
 from mlspec.serving import ask, free_port
+from projects import example
 
 pytestmark = pytest.mark.e2e
 
@@ -136,7 +136,9 @@ def test_a_service_that_cannot_start_says_why(project: Path) -> None:
     spec.write_text(spec.read_text().replace("service:\n", "service:\n  env: [{name: API_KEY}]\n"))
     environment = {k: v for k, v in os.environ.items() if k != "API_KEY"}
     command = [*MLSPEC, "test", "specs/lora.yaml"]
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 1
     assert "error[service-ended]" in done.stderr
     assert "API_KEY" in done.stderr

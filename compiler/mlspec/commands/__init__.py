@@ -8,9 +8,9 @@ from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlspec.cli import FINDINGS, OK
 from mlspec.diagnostics import Report
 from mlspec.errors import CommandError
+from mlspec.exit_codes import FINDINGS, OK
 from mlspec.workspace import PROJECT_FILE, Surroundings
 
 _NO_SPECS = (PROJECT_FILE, "mlspec.yml")

@@ -6,10 +6,10 @@ import sys
 from argparse import Namespace
 
 from mlspec import pipeline
-from mlspec.cli import FAILED
 from mlspec.commands import spec_files, surroundings, tell
 from mlspec.commands.progress import Progress
 from mlspec.diagnostics import Report
+from mlspec.exit_codes import FAILED
 
 _WRITING = ("write-failed", "output-taken")
 """Codes of the package pass: the specs were fine, the build failed."""

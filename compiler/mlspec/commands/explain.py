@@ -5,9 +5,9 @@ from __future__ import annotations
 from argparse import Namespace
 from difflib import get_close_matches
 
-from mlspec.cli import OK
 from mlspec.codes import explain, known
 from mlspec.errors import CommandError
+from mlspec.exit_codes import OK
 
 
 def run(options: Namespace) -> int:

@@ -26,7 +26,7 @@ _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXI
 
 
 def run(options: Namespace) -> int:
-    from mlspec.cli import OK
+    from mlspec.exit_codes import OK
     from mlspec.pipeline import Pipeline
 
     report, pipeline = Report(), Pipeline(surroundings(options))

@@ -12,7 +12,7 @@ from mlspec.write_file import replace_file
 
 
 def run(options: Namespace) -> int:
-    from mlspec.cli import FINDINGS, OK
+    from mlspec.exit_codes import FINDINGS, OK
 
     here, findings = surroundings(options), False
     for path in spec_files(options.specs):

@@ -6,9 +6,9 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from mlspec.cli import OK
 from mlspec.commands import surroundings
 from mlspec.errors import CommandError
+from mlspec.exit_codes import OK
 from mlspec.starting import Written
 
 

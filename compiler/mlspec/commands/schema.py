@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 
-from mlspec.cli import OK
+from mlspec.exit_codes import OK
 from mlspec.resources import folder
 
 

@@ -8,9 +8,9 @@ from argparse import Namespace
 from pathlib import Path
 from types import FrameType
 
-from mlspec.cli import FAILED, FINDINGS, OK
 from mlspec.commands import surroundings, tell
 from mlspec.diagnostics import Report
+from mlspec.exit_codes import FAILED, FINDINGS, OK
 from mlspec.host import target_for_host
 from mlspec.pipeline import Checked, Pipeline, build
 from mlspec.serving import check_installed, check_port, running

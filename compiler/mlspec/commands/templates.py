@@ -6,13 +6,14 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from mlspec.cli import OK
 from mlspec.commands import surroundings
 from mlspec.diagnostics import Report
 from mlspec.errors import CommandError
+from mlspec.exit_codes import OK
+from mlspec.passes.project import open_workspace
 from mlspec.rendering.environment import BUILT_IN
 from mlspec.resources import folder
-from mlspec.workspace import PROJECT_FILE, open_workspace
+from mlspec.workspace import PROJECT_FILE
 
 
 def run(options: Namespace) -> int:

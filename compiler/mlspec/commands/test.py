@@ -9,9 +9,9 @@ from argparse import Namespace
 from dataclasses import dataclass
 from typing import IO
 
-from mlspec.cli import FINDINGS, OK
 from mlspec.commands.serve import built_for_host
 from mlspec.errors import CommandError
+from mlspec.exit_codes import FINDINGS, OK
 from mlspec.model.spec import Expectation, TestCase
 from mlspec.serving import Answer, ask, free_port, running, wait_until_healthy
 
@@ -31,7 +31,9 @@ class Outcome:
     def __str__(self) -> str:
         mark = "FAILED" if self.faults else "passed"
         below = [self.answer, *self.faults]
-        return "\n".join([f"{mark}  {self.name}  {self.latency_s * 1000:.0f} ms", *(f"        {b}" for b in below if b)])
+        return "\n".join(
+            [f"{mark}  {self.name}  {self.latency_s * 1000:.0f} ms", *(f"        {b}" for b in below if b)]
+        )
 
 
 def run(options: Namespace) -> int:

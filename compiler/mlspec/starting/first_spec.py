@@ -8,11 +8,11 @@ from pathlib import Path
 
 from mlspec.characters import FORBIDDEN, quoted
 from mlspec.errors import CommandError
+from mlspec.passes.project import root_of
 from mlspec.starting import Written
 from mlspec.starting.found_model import FoundModel, context_length, find_base, look
 from mlspec.starting.project import mark_root, new_file
 from mlspec.starting.spec_text import Adapter, BaseModel, FirstSpec, dns_label, is_dns_label
-from mlspec.workspace import root_of
 
 PLACEHOLDER = "models/NAME"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlspec.errors import CommandError
-from mlspec.workspace import PROJECT_FILE, root_of
+from mlspec.passes.project import root_of
+from mlspec.workspace import PROJECT_FILE
 from mlspec.write_file import create_file
 
 PROJECT_TEXT = """\
