@@ -17,7 +17,11 @@ SERVICE = "service:ModelService"
 TIMEOUT_MARGIN_S = 60
 """BentoML's own timeout lies this far above the service's, which answers first and in its own shape."""
 
-_HEALTH_SCRIPT = "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/health')"
+# Past any proxy: Docker and podman put the host's http_proxy into containers.
+_HEALTH_SCRIPT = (
+    "import os, urllib.request as r; "
+    "r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ['PORT'] + '/health')"
+)
 _HEALTH_COMMAND = ["python", "-c", _HEALTH_SCRIPT]
 
 
