@@ -42,12 +42,9 @@ def test_the_project_file_of_the_documents_has_no_fault(tmp_path: Path) -> None:
 def test_the_fault_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:
     shown = next(block for block in blocks("text") if "error[" in block)
     project = example(tmp_path / "project")
-    text = (
-        (project / "specs/lora.yaml")
-        .read_text()
-        .replace("  base:", "  bsae:")
-        .replace("platform: linux,", "platform: macos,", 1)
-    )
+    text = (project / "specs/lora.yaml").read_text()
+    linux = "platform: linux, accelerator: cpu, arch: amd64"
+    text = text.replace("  base:", "  bsae:").replace(linux, "platform: linux, accelerator: metal")
     (project / "specs/lora.yaml").write_text(text)
     command = [sys.executable, "-m", "mlspec", "check", "specs/lora.yaml"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
