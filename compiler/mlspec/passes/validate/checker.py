@@ -69,7 +69,7 @@ def _registry() -> Any:
 
 @cache
 def _validator_type() -> Any:
-    ours = {"pattern": _pattern, CHECK: _check}
+    ours = {"pattern": _pattern, "uniqueItems": _unique_items, CHECK: _check}
     return validators.extend(Draft202012Validator, ours)  # type: ignore[no-untyped-call]
 
 
@@ -77,6 +77,17 @@ def _pattern(validator: Any, pattern: str, instance: Any, schema: Mapping[str, A
     """Python's `$` also matches before a newline at the end: JSON Schema's doesn't."""
     if isinstance(instance, str) and not _compiled(pattern).search(instance):
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _unique_items(validator: Any, wanted: bool, instance: Any, schema: Mapping[str, Any]) -> Iterator[ValidationError]:
+    """In linear time: jsonschema compares each item with each."""
+    if wanted and isinstance(instance, list) and len({as_json(item) for item in instance}) < len(instance):
+        yield ValidationError("items are equal")
+
+
+def as_json(value: Any) -> str:
+    """A text that is equal for equal values."""
+    return json.dumps(value, sort_keys=True)
 
 
 @cache

@@ -13,7 +13,7 @@ from mlspec.characters import quoted, shortened
 from mlspec.diagnostics import Related
 from mlspec.model.document import Pointer
 from mlspec.passes.validate.findings import Findings
-from mlspec.passes.validate.wording import path_of
+from mlspec.passes.validate.phrases import path_of
 from mlspec.suggest import did_you_mean, listed
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
+from mlspec.characters import quoted
 from mlspec.diagnostics import Related
 from mlspec.model.document import Pointer
 from mlspec.passes.validate.findings import Findings
@@ -16,6 +18,8 @@ _ENV = ("service", "env")
 _ELSEWHERE = "put it into the environment where the service starts, and name the variable: env: [{name: MY_TOKEN}]"
 _SHORTEST = 4
 """Characters of a value that is looked for elsewhere in the file: shorter ones are found everywhere."""
+_MOST_SEARCHED = 20
+_MOST_COPIES = 20
 
 
 def check_secrets(data: Any, findings: Findings) -> None:
@@ -26,10 +30,12 @@ def check_secrets(data: Any, findings: Findings) -> None:
     for pointer, key in _keys(data, ()):
         if holds_secret(key):
             findings.error("secret", "this looks like a token or key", (*pointer, key), at="key", help=_ELSEWHERE)
-    for pointer, name in _secret_variables(data):
-        message = f"{name} is a secret by its name, and has its value here"
-        help = f"leave the value out and set {name} where the service starts"
-        findings.error("secret", message, pointer, help=help, related=tuple(_copies(pointer, findings)))
+    for count, (pointer, name) in enumerate(_secret_variables(data)):
+        shown = quoted(name)[1:-1]
+        message = f"{shown} is a secret by its name, and has its value here"
+        help = f"leave the value out and set {shown} where the service starts"
+        related = _copies(pointer, findings) if count < _MOST_SEARCHED else ()
+        findings.error("secret", message, pointer, help=help, related=related)
 
 
 def _secret_variables(data: Any) -> Iterator[tuple[Pointer, str]]:
@@ -47,16 +53,15 @@ def _secret_variables(data: Any) -> Iterator[tuple[Pointer, str]]:
             yield pointer, name
 
 
-def _copies(pointer: Pointer, findings: Findings) -> Iterator[Related]:
+def _copies(pointer: Pointer, findings: Findings) -> tuple[Related, ...]:
     """Other places of the same text, as where an alias takes it from: they are not shown either."""
     raw = findings.document.raw(pointer)
     if raw is None or len(raw) < _SHORTEST:
-        return
+        return ()
     source, own = SourceText(findings.document.text, findings.document.shown), findings.span(pointer)
-    for match in re.finditer(re.escape(raw), findings.document.text):
-        span = source.span(*match.span())
-        if span != own:
-            yield Related(span, "the same text")
+    found = islice(re.finditer(re.escape(raw), source.text), _MOST_COPIES)
+    spans = (source.span(*match.span()) for match in found)
+    return tuple(Related(span, "the same text") for span in spans if span != own)
 
 
 def _texts(data: Any, pointer: Pointer) -> Iterator[tuple[Pointer, str]]:

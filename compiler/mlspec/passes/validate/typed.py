@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from mlspec.model.document import Pointer
 from mlspec.passes.validate.findings import Findings, Part
-from mlspec.passes.validate.wording import path_of
+from mlspec.passes.validate.phrases import path_of
 
 Model = TypeVar("Model", bound=BaseModel)
 _CODES = {"missing": "missing-key", "extra_forbidden": "unknown-key", "literal_error": "unknown-value"}

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 from mlspec.characters import quoted
-from mlspec.model.document import Pointer
-from mlspec.passes.validate.checker import Misfit
+from mlspec.passes.validate.checker import Misfit, as_json
 from mlspec.passes.validate.findings import Findings, Part
+from mlspec.passes.validate.phrases import TYPES, code_of, described, example_of, help_of, path_of, shown
 from mlspec.suggest import closest, did_you_mean, listed
 
-_TYPES = {
-    "string": "a text",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "array": "a list",
-    "object": "a map of keys and values",
-    "null": "nothing",
-}
+_MOST_SUGGESTIONS = 50
+"""Keys of one map that are compared with the known ones."""
 
 
 def report_misfit(misfit: Misfit, findings: Findings) -> None:
@@ -29,41 +22,20 @@ def report_misfit(misfit: Misfit, findings: Findings) -> None:
     _SAY.get(misfit.keyword, _any_other)(misfit, findings)
 
 
-def path_of(pointer: Pointer) -> str:
-    """`model.adapters[0].name`, for people; `the spec` for the whole."""
-    text = "".join(f"[{p}]" if isinstance(p, int) else f".{_in_path(p)}" for p in pointer).lstrip(".")
-    return text or "the file"
-
-
-def _in_path(key: str) -> str:
-    return key if re.fullmatch(r"[A-Za-z0-9_-]{1,60}", key) else quoted(key)
-
-
 def _wrong_type(misfit: Misfit, findings: Findings) -> None:
     wanted = misfit.wanted if isinstance(misfit.wanted, list) else [misfit.wanted]
     value, raw, path = misfit.value, findings.document.raw(misfit.pointer), path_of(misfit.pointer)
     if value is None:
-        findings.error("wrong-type", f"{path} has no value", misfit.pointer, at="key", help=_help(misfit.schema))
+        findings.error("wrong-type", f"{path} has no value", misfit.pointer, at="key", help=help_of(misfit.schema))
     elif "string" in wanted and isinstance(value, int | float) and not isinstance(value, bool) and raw is not None:
         written = quoted(raw)[1:-1]
         read = "a number" if written == str(value) else f"the number {value}"
         message = f"{path} must be a text: without quotes YAML reads {written} as {read}"
         findings.error("yaml-number", message, misfit.pointer, help=f'write it in quotes: "{written}"')
     else:
-        names = " or ".join(_TYPES.get(w, str(w)) for w in wanted)
-        message = f"{path} must be {names}, not {_described(value)}"
+        names = " or ".join(TYPES.get(w, str(w)) for w in wanted)
+        message = f"{path} must be {names}, not {described(value)}"
         findings.error("wrong-type", message, misfit.pointer, help=_type_help(wanted, value, misfit.schema))
-
-
-def _described(value: Any) -> str:
-    """What stands there: the type, never the value (it may be a secret)."""
-    kinds = ((bool, "boolean"), (str, "string"), (int, "integer"), (float, "number"), (list, "array"), (dict, "object"))
-    return next((_TYPES[name] for kind, name in kinds if isinstance(value, kind)), "nothing")
-
-
-def _shown(value: Any) -> str:
-    """A scalar as it is; of a list or map only what it is."""
-    return _described(value) if isinstance(value, list | dict) else quoted(value)
 
 
 def _type_help(wanted: list[str], value: Any, schema: Mapping[str, Any]) -> str:
@@ -73,17 +45,16 @@ def _type_help(wanted: list[str], value: Any, schema: Mapping[str, Any]) -> str:
         digits = value.replace("_", "").replace(",", "")
         if re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,18})?", digits):
             return f"write it without quotes: {digits}"
-    return _help(schema)
+    return help_of(schema)
 
 
 def _unknown_keys(misfit: Misfit, findings: Findings) -> None:
     known = misfit.schema.get("properties", {})
     free = [re.compile(p) for p in misfit.schema.get("patternProperties", {})]
-    for key in misfit.value:
-        if key in known or any(p.search(key) for p in free):
-            continue
-        unused = [k for k in known if k not in misfit.value]
-        near = did_you_mean(key, unused)
+    unknown = [k for k in misfit.value if k not in known and not any(p.search(k) for p in free)]
+    unused = [k for k in known if k not in misfit.value]
+    for count, key in enumerate(unknown):
+        near = did_you_mean(key, unused) if count < _MOST_SUGGESTIONS else ""
         message = f"{quoted(key)} is not a key of {path_of(misfit.pointer)}"
         help = "" if near else f"the keys here are {listed(known)}; keys of your own start with 'x-'"
         findings.error("unknown-key", message, (*misfit.pointer, key), at="key", label=near, help=help)
@@ -97,7 +68,7 @@ def _missing_keys(misfit: Misfit, findings: Findings) -> None:
             findings.leave_out((*misfit.pointer, key))
             continue
         message = f"{path_of(misfit.pointer)} lacks the key {quoted(key)}"
-        help = f"add {key}: {_example(misfit.schema.get('properties', {}).get(key, {}))}".rstrip(": ")
+        help = f"add {key}: {example_of(misfit.schema.get('properties', {}).get(key, {}))}".rstrip(": ")
         findings.error("missing-key", message, (*misfit.pointer, key), at="key", help=help)
 
 
@@ -105,15 +76,15 @@ def _misspelt(key: str, instance: Mapping[str, Any], schema: Mapping[str, Any]) 
     """True if a key that is there was already said to mean this one."""
     known = schema.get("properties", {})
     unused = [k for k in known if k not in instance]
-    closed = schema.get("additionalProperties") is False
-    return closed and any(k not in known and closest(k, unused) == key for k in instance)
+    unknown = islice((k for k in instance if k not in known), _MOST_SUGGESTIONS)
+    return schema.get("additionalProperties") is False and any(closest(k, unused) == key for k in unknown)
 
 
 def _unknown_value(misfit: Misfit, findings: Findings) -> None:
     allowed = misfit.wanted if misfit.keyword == "enum" else [misfit.wanted]
     code = misfit.schema.get("x-mlspec-code", "unknown-value")
-    message = f"{path_of(misfit.pointer)} can't be {_shown(misfit.value)}"
-    own_help = misfit.schema.get("x-mlspec-help")
+    message = f"{path_of(misfit.pointer)} can't be {shown(misfit.value)}"
+    own_help = misfit.schema.get("errorMessage")
     label = "" if own_help else did_you_mean(misfit.value, map(str, allowed))
     help = own_help or f"it can be {listed(map(str, allowed), 'or')}"
     findings.error(code, message, misfit.pointer, label=label, help=help)
@@ -121,7 +92,7 @@ def _unknown_value(misfit: Misfit, findings: Findings) -> None:
 
 def _bad_text(misfit: Misfit, findings: Findings) -> None:
     code = misfit.schema.get("x-mlspec-code", "text-length" if misfit.keyword != "pattern" else "bad-value")
-    help = misfit.schema.get("x-mlspec-help") or ("shorten it" if misfit.keyword == "maxLength" else "write a text")
+    help = misfit.schema.get("errorMessage") or ("shorten it" if misfit.keyword == "maxLength" else "write a text")
     at: Part = "key" if misfit.is_key else "value"
     findings.error(code, _text_message(misfit), misfit.pointer, at=at, help=help)
 
@@ -146,7 +117,7 @@ _BOUNDS = {
 def _out_of_range(misfit: Misfit, findings: Findings) -> None:
     bound = f"{_BOUNDS[misfit.keyword]} {misfit.wanted:,}"
     message = f"{path_of(misfit.pointer)} is {quoted(misfit.value)[1:-1]}; it must be {bound}"
-    findings.error("out-of-range", message, misfit.pointer, help=_help(misfit.schema))
+    findings.error("out-of-range", message, misfit.pointer, help=help_of(misfit.schema))
 
 
 def _list_length(misfit: Misfit, findings: Findings) -> None:
@@ -160,10 +131,12 @@ def _list_length(misfit: Misfit, findings: Findings) -> None:
 
 
 def _repeated_items(misfit: Misfit, findings: Findings) -> None:
+    seen: set[str] = set()
     for index, item in enumerate(misfit.value):
-        if item in misfit.value[:index]:
-            message = f"{path_of(misfit.pointer)} has {_shown(item)} twice"
+        if (text := as_json(item)) in seen:
+            message = f"{path_of(misfit.pointer)} has {shown(item)} twice"
             findings.error("duplicate-name", message, (*misfit.pointer, index), help="remove one of the two")
+        seen.add(text)
 
 
 def _wrong_source(misfit: Misfit, findings: Findings) -> None:
@@ -176,7 +149,7 @@ def _wrong_source(misfit: Misfit, findings: Findings) -> None:
         return
     problem = f"gives {listed(given)}" if given else f"gives none of {listed(choices)}"
     message = f"{path_of(misfit.pointer)} {problem}"
-    findings.error(_code(misfit.schema), message, misfit.pointer, at="key", help=_help(misfit.schema))
+    findings.error(code_of(misfit.schema), message, misfit.pointer, at="key", help=help_of(misfit.schema))
 
 
 def _dependent(misfit: Misfit, findings: Findings) -> None:
@@ -184,37 +157,15 @@ def _dependent(misfit: Misfit, findings: Findings) -> None:
         lacking = [k for k in needed if k not in misfit.value]
         if key in misfit.value and lacking:
             message = f"{path_of((*misfit.pointer, key))} is given without {listed(map(quoted, lacking))}"
-            findings.error(_code(misfit.schema), message, (*misfit.pointer, key), at="key", help=_help(misfit.schema))
+            findings.error(
+                code_of(misfit.schema), message, (*misfit.pointer, key), at="key", help=help_of(misfit.schema)
+            )
 
 
 def _any_other(misfit: Misfit, findings: Findings) -> None:
     """A keyword that only a plug-in's schema uses."""
     message = f"{path_of(misfit.pointer)} does not fit '{misfit.keyword}' of the runner's schema"
-    findings.error(_code(misfit.schema), message, misfit.pointer, help=_help(misfit.schema))
-
-
-def _code(schema: Mapping[str, Any]) -> str:
-    return str(schema.get("x-mlspec-code", "bad-value"))
-
-
-def _help(schema: Mapping[str, Any]) -> str:
-    example = _example(schema)
-    return str(schema.get("x-mlspec-help") or (f"for example: {example}" if example else ""))
-
-
-def _example(schema: Mapping[str, Any]) -> str:
-    """The schema's first example in one line of YAML."""
-    examples = schema.get("examples") or [schema.get("default", "")]
-    return _in_yaml(examples[0]) if examples[0] != "" else ""
-
-
-def _in_yaml(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_in_yaml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_in_yaml, value)) + "]"
-    plain = isinstance(value, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9 ./_=-]*", value) is not None
-    return str(value) if plain else json.dumps(value, ensure_ascii=False)
+    findings.error(code_of(misfit.schema), message, misfit.pointer, help=help_of(misfit.schema))
 
 
 _SAY: Mapping[str, Callable[[Misfit, Findings], None]] = {
