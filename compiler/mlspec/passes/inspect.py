@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +77,10 @@ def _in_project(ref: ModelRef, source: Source, path: str, workspace: Workspace, 
         faults.error("path-outside", message, (*ref.pointer, "path"), help=help)
         return None
     if not folder.is_dir():
-        problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
+        problem = f"'{path}' is a file, not a folder" if folder.exists() else f"there is no folder '{path}'"
         where = f"in the root '{source.root}'" if source.root else "paths start at the project's root"
         help = f"{where}: {workspace.root.name}/" if not source.root else where
-        faults.error("model-not-found", f"'{path}': {problem}", (*ref.pointer, "path"), help=help)
+        faults.error("model-not-found", problem, (*ref.pointer, "path"), help=help)
         return None
     return folder
 
@@ -104,15 +105,17 @@ def _in_store(ref: ModelRef, tag: str, workspace: Workspace, faults: ModelFaults
     return None
 
 
-def _check_user_files(paths: tuple[str, ...], workspace: Workspace, faults: ModelFaults) -> None:
-    for path in paths:
+def _check_user_files(paths: Mapping[Pointer, str], workspace: Workspace, faults: ModelFaults) -> None:
+    for pointer, path in paths.items():
         file = workspace.root / path
         if not _stays_inside(file, workspace.root):
             message = f"'{path}' is a link that leads out of the project"
-            faults.error("path-outside", message, help="copy the file into the project")
+            faults.error("path-outside", message, pointer, help="copy the file into the project")
         elif not file.is_file():
-            message = f"'{path}': there is no such file"
-            faults.error("file-missing", message, help="paths start at the project's root")
+            message = f"there is no file '{path}'"
+            faults.error(
+                "file-missing", message, pointer, help=f"paths start at the project's root: {workspace.root.name}/"
+            )
 
 
 def _stays_inside(path: Path, base: Path) -> bool:

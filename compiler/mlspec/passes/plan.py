@@ -9,6 +9,7 @@ from typing import Any
 from mlspec.backends import Backend
 from mlspec.diagnostics import Report
 from mlspec.model.document import Document
+from mlspec.model.facts import ModelFacts
 from mlspec.model.plan import RUNTIME_API, Decision, Plan, Resolved, RunnerPlan
 from mlspec.passes.inspect import ModelFaults
 from mlspec.requirements import pins
@@ -95,7 +96,7 @@ def _runtime(
     }
 
 
-def _model(facts: Any) -> dict[str, Any]:
+def _model(facts: ModelFacts) -> dict[str, Any]:
     files = [vars(file) for file in facts.files]
     return {"role": facts.ref.role, "source": facts.ref.source.key(), "files": files}
 
@@ -105,7 +106,7 @@ def _copied(resolved: Resolved, runner: Runner, workspace: Workspace) -> dict[st
     library = {f"mlspec_runtime/{p.relative_to(_RUNTIME).as_posix()}": p for p in sorted(_RUNTIME.rglob("*.py"))}
     folder = f"mlspec_runtime/runners/{runner.package}"
     own = {f"{folder}/{name}": path for name, path in runner.runtime_files().items()}
-    user = {f"user/{path}": workspace.root / path for path in runner.user_files(resolved.spec.model)}
+    user = {f"user/{path}": workspace.root / path for path in runner.user_files(resolved.spec.model).values()}
     return {**library, **own, **user}
 
 
@@ -120,5 +121,5 @@ def _requirements(
     for name in differing:
         message = f"two versions of {name}: the runner pins {of_runner[name]}, the backend {of_backend[name]}"
         help = f"take the version that {backend.name} was tested with"
-        report.error("requirements-conflict", message, document.value_span(("model",)), help=help)
+        report.error("requirements-conflict", message, document.value_span(("model", "requirements")), help=help)
     return None if differing else tuple(sorted({*ours, *theirs}))

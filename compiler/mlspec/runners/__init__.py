@@ -66,8 +66,8 @@ class Runner(Protocol):
     def runtime_files(self) -> Mapping[str, Path]:
         """Files to copy into the bundle's `mlspec_runtime/runners/<package>/`; `runtime.py` must be one."""
 
-    def user_files(self, model: Any) -> tuple[str, ...]:
-        """Project-relative files of the user's that the bundle needs (a module for the `python` runner)."""
+    def user_files(self, model: Any) -> Mapping[Pointer, str]:
+        """Files of the project that the bundle needs (the module of runner `python`), by where the block names them."""
 
 
 def find(name: str) -> Runner | None:

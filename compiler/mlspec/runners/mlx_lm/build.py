@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlspec.model.document import Pointer
 from mlspec.model.facts import Facts, ModelFacts, ModelRef
 from mlspec.model.plan import Decision, RunnerPlan
 from mlspec.model.spec import Spec
@@ -78,8 +79,8 @@ class MlxLmRunner:
     def runtime_files(self) -> Mapping[str, Path]:
         return {path.name: path for path in sorted(_HERE.glob("runtime*.py"))}
 
-    def user_files(self, model: MlxLmModel) -> tuple[str, ...]:
-        return ()
+    def user_files(self, model: MlxLmModel) -> Mapping[Pointer, str]:
+        return {}
 
 
 def _context_length(model: MlxLmModel, base: ModelFacts, faults: Faults) -> Decision | None:

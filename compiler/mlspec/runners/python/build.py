@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mlspec.model.document import Pointer
 from mlspec.model.facts import Facts, ModelFacts, ModelRef
 from mlspec.model.plan import Decision, RunnerPlan
 from mlspec.model.spec import Spec
@@ -65,8 +66,8 @@ class PythonRunner:
     def runtime_files(self) -> Mapping[str, Path]:
         return {path.name: path for path in sorted(_HERE.glob("runtime*.py"))}
 
-    def user_files(self, model: PythonModel) -> tuple[str, ...]:
-        return (model.module, *model.files)
+    def user_files(self, model: PythonModel) -> Mapping[Pointer, str]:
+        return {("module",): model.module, **{("files", index): path for index, path in enumerate(model.files)}}
 
 
 def _concurrency(spec: Spec) -> Decision:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlspec.model.document import Pointer
 from mlspec.model.facts import Facts, ModelFacts, ModelRef
 from mlspec.model.plan import Decision, RunnerPlan
 from mlspec.model.spec import Frozen, Source, Spec
@@ -70,8 +71,8 @@ class TableRunner:
     def runtime_files(self) -> Mapping[str, Path]:
         return {"runtime.py": Path(__file__).with_name("runtime.py")}
 
-    def user_files(self, model: TableModel) -> tuple[str, ...]:
-        return ()
+    def user_files(self, model: TableModel) -> Mapping[Pointer, str]:
+        return {}
 
 
 RUNNER = TableRunner()

@@ -1,0 +1,1 @@
+"""A module for the bad specs: never run."""
