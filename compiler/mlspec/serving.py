@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 from mlspec.backends import Backend
@@ -65,15 +66,34 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], bundle: Path, output: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """The serving process, in a session of its own so that Ctrl-C reaches it once, by us; stopped at the end."""
+    """The serving process, in a session of its own so that Ctrl-C reaches it once, by us; stopped at the end.
+
+    SIGTERM, and the SIGHUP of a terminal that closes, end the block as Ctrl-C does: by KeyboardInterrupt.
+    """
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true"}
-    process = subprocess.Popen(  # noqa: S603 - an argument list of our own
-        command, cwd=bundle, env=environment, start_new_session=True, stdout=output, stderr=output
-    )
+    with _interrupted_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        process = subprocess.Popen(  # noqa: S603 - an argument list of our own
+            command, cwd=bundle, env=environment, start_new_session=True, stdout=output, stderr=output
+        )
+        try:
+            yield process
+        finally:
+            stop(process)
+
+
+@contextmanager
+def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
+    """These signals raise KeyboardInterrupt, SIGINT also where a shell has it ignored (jobs in the background)."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in signals}
     try:
-        yield process
+        yield
     finally:
-        stop(process)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

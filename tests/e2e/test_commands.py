@@ -67,7 +67,7 @@ def workers(project: Path) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_serve_answers_and_ends_clean(project: Path, number: int) -> None:
     with serving(project) as (process, url):
         answer = ask(f"{url}/predict", {"prompt": "Where is my order?"})

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from argparse import Namespace
 from pathlib import Path
-from types import FrameType
 
 from mlspec.commands import surroundings, tell
 from mlspec.diagnostics import Report
@@ -25,7 +23,6 @@ def run(options: Namespace) -> int:
     command = checked.backend.command(sys.executable, options.host, options.port)
     shown = surroundings(options).shown(folder)
     sys.stderr.write(f"serving {shown} at http://{options.host}:{options.port} (Ctrl-C ends it)\n")
-    signal.signal(signal.SIGTERM, _interrupted)
     with running(command, folder) as process:
         try:
             code = process.wait()
@@ -49,7 +46,3 @@ def built_for_host(options: Namespace) -> tuple[Checked, Path] | int:
         return tell(report, options, to_stdout=False) or FINDINGS
     check_installed(checked.backend, checked.runner, folders[0])
     return checked, folders[0]
-
-
-def _interrupted(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
