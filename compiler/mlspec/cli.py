@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ mlspec: internal error: {error}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `mlspec --help`)."""
+    # A build makes many objects that stay and hardly a cycle: looking for some costs time.
+    gc.set_threshold(100_000)
     options = parser().parse_args(arguments)
     try:
         run = import_module(f"mlspec.commands.{options.module}").run

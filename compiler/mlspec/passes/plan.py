@@ -90,7 +90,7 @@ def _runtime(
             "settings": dict(decided.settings),
         },
         "endpoints": list(spec.service.endpoints),
-        "limits": {**spec.service.limits.model_dump(mode="json"), "concurrency": decided.concurrency},
+        "limits": {**dict(spec.service.limits), "concurrency": decided.concurrency},
         "environment": {"set": dict(environment), "required": list(required)},
         "models": [_model(facts) for facts in resolved.facts.models],
     }

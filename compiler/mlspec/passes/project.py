@@ -33,7 +33,7 @@ def open_workspace(spec: Path, here: Surroundings, report: Report) -> Workspace 
 def _project_file(root: Path, here: Surroundings, report: Report) -> ProjectFile | None:
     path = root / PROJECT_FILE
     if not path.exists():
-        return ProjectFile()
+        return ProjectFile.model_construct()
     document = load(path, here.shown(path), report)
     return validate_project(document, report) if document else None
 

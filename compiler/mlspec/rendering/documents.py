@@ -36,7 +36,7 @@ def to_yaml(data: Mapping[str, Any]) -> bytes:
             return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if _PLAIN.match(text) else '"')
 
     Quoting.add_representer(str, Quoting.represent_str)
-    yaml = YAML(typ="safe", pure=True)
+    yaml = YAML(typ="safe", pure=False)
     yaml.Representer = Quoting
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
@@ -54,7 +54,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     document = {
         "version": PLAN_VERSION,
         "compiler": __version__,
-        "metadata": metadata.model_dump(mode="json"),
+        "metadata": dict(metadata),
         "target": asdict(plan.target),
         "runner": plan.spec.runner,
         "backend": plan.spec.service.backend,

@@ -110,7 +110,7 @@ def _default_adapter(model: MlxLmModel) -> Decision:
 
 def _sampling(spec: Spec) -> Decision:
     """What a request gets that doesn't say otherwise; never more tokens than it may ask for."""
-    sampling = spec.model.sampling.model_dump(mode="json")
+    sampling = dict(spec.model.sampling)
     rule, inputs = "as the spec says; what it leaves open is greedy", ["spec:/model/sampling"]
     limit = spec.service.limits.max_tokens
     if sampling["max_tokens"] > limit:

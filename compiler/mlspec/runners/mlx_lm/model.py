@@ -43,7 +43,7 @@ class MlxLmModel(Frozen):
     adapters: tuple[Adapter, ...] = ()
     default_adapter: str | None = None
     context_length: int | None = None
-    sampling: Sampling = Field(default_factory=Sampling)
+    sampling: Sampling = Field(default_factory=Sampling.model_construct)
 
 
 def check_model(model: MlxLmModel, faults: Faults, *, needs_adapter: bool = False) -> None:

@@ -54,8 +54,8 @@ class PythonRunner:
             "module": str(PurePosixPath("user", model.module)),
             "class": model.class_name,
             "artifacts": model.artifacts is not None,
-            "inputs": [tensor.model_dump(mode="json") for tensor in model.inputs],
-            "outputs": [tensor.model_dump(mode="json") for tensor in model.outputs],
+            "inputs": [dict(tensor) for tensor in model.inputs],
+            "outputs": [dict(tensor) for tensor in model.outputs],
         }
         return RunnerPlan((concurrency,), settings, concurrency.value)
 
