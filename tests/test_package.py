@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import random
 import signal
 import subprocess
@@ -21,7 +23,8 @@ SCRIPT = Path(__file__).parent / "support" / "write_bundles.py"
 
 
 def bundle(content: str, links: dict[str, Path] | None = None) -> Bundle:
-    files = {"plan.json": content.encode(), "a/deep/file.txt": content.encode()}
+    plan = json.dumps({"files": ["a/deep/file.txt", "stale.txt"]})
+    files = {"plan.json": plan.encode(), "a/deep/file.txt": content.encode()}
     return Bundle("project/name/target", files, links or {})
 
 
@@ -38,7 +41,7 @@ def test_replaces_the_whole_old_bundle_and_leaves_nothing_beside_it(tmp_path: Pa
     assert place is not None
     (place / "stale.txt").write_text("of the old bundle")
     package(bundle("two"), tmp_path, Report())
-    assert (place / "plan.json").read_text() == "two"
+    assert (place / "a/deep/file.txt").read_text() == "two"
     assert not (place / "stale.txt").exists()
     assert [p.name for p in place.parent.iterdir()] == ["target"]
 
@@ -48,7 +51,7 @@ def test_where_the_system_cannot_exchange_folders(tmp_path: Path, monkeypatch: p
     package(bundle("one"), tmp_path, Report())
     place = package(bundle("two"), tmp_path, Report())
     assert place is not None
-    assert (place / "plan.json").read_text() == "two"
+    assert (place / "a/deep/file.txt").read_text() == "two"
     assert [p.name for p in place.parent.iterdir()] == ["target"]
 
 
@@ -57,7 +60,33 @@ def test_a_bundle_that_was_set_aside_by_a_killed_build_comes_back(tmp_path: Path
     assert place is not None
     place.rename(place.with_name(".target.old"))
     package_pass._recover(place)
-    assert (place / "plan.json").read_text() == "one"
+    assert (place / "a/deep/file.txt").read_text() == "one"
+
+
+def test_does_not_replace_a_bundle_that_holds_more_than_a_build_wrote(tmp_path: Path) -> None:
+    place = package(bundle("one"), tmp_path, Report())
+    assert place is not None
+    (place / "__pycache__").mkdir()
+    (place / ".venv").mkdir()
+    report = Report()
+    assert package(bundle("two"), tmp_path, report) is None
+    assert [(d.code, d.message.rpartition(": ")[2]) for d in report] == [("output-taken", ".venv")]
+    assert (place / "a/deep/file.txt").read_text() == "one"
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = package(bundle("one"), tmp_path, Report())
+    assert place is not None
+
+    def full(handle: int, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(package_pass.os, "write", full)
+    report = Report()
+    assert package(bundle("two"), tmp_path, report) is None
+    assert [d.code for d in report] == ["write-failed"]
+    assert [p.name for p in place.parent.iterdir()] == ["target"]
+    assert (place / "a/deep/file.txt").read_text() == "one"
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
@@ -102,8 +131,9 @@ def killed_in_full_swing(out: Path, delay_s: float) -> None:
 def whole(out: Path) -> bool:
     """The bundle is there and all its files are of one build."""
     place = out / "project/name/target"
-    contents = {p.read_bytes() for p in place.rglob("*") if p.is_file() and not p.is_symlink()}
-    return len(contents) == 1 and len([p for p in place.rglob("*") if p.is_file()]) == 12
+    plan = json.loads((place / "plan.json").read_text())
+    contents = {name: (place / name).read_text() for name in plan["files"]}
+    return set(contents.values()) == {plan["text"]} and len(contents) == 11
 
 
 @pytest.mark.parametrize("swap", ["exchange", "renames"])

@@ -265,6 +265,39 @@ def test_a_template_with_a_fault(project: Path, text: str, message: str) -> None
     assert not (project / "build").exists()
 
 
+def own_templates(project: Path) -> Path:
+    (project / "mlspec.yaml").write_text("apiVersion: mlspec/v1\nkind: Project\ntemplates: ops\n")
+    folder = project / "ops/bentoml/linux"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_templates_that_would_go_unseen_are_faults(project: Path, tmp_path: Path) -> None:
+    linux = own_templates(project)
+    (linux / "Dokerfile.j2").write_text("")
+    assert faults(project, project / "specs/chat.yaml") == ["unknown-template"]
+    (linux / "Dokerfile.j2").rename(linux / "_part.j2")
+    assert faults(project, project / "specs/chat.yaml") == []
+    (tmp_path / "secret").write_text("from elsewhere")
+    (linux / "Dockerfile.j2").symlink_to(tmp_path / "secret")
+    assert faults(project, project / "specs/chat.yaml") == ["path-outside"]
+    shutil.rmtree(project / "ops")
+    assert faults(project, project / "specs/chat.yaml") == ["no-templates-folder"]
+
+
+@pytest.mark.parametrize("text", ["", "FROM x\n", "{{ 9 * 9 | dockerfile }}", "{{ given.name ** 9 | py }}"])
+def test_a_dockerfile_that_is_none(project: Path, text: str) -> None:
+    (own_templates(project) / "Dockerfile.j2").write_text(text)
+    assert faults(project, project / "specs/chat.yaml") == ["template"]
+
+
+def test_a_fault_of_a_template_has_its_line(project: Path) -> None:
+    (own_templates(project) / "Dockerfile.j2").write_text("FROM x\n\nENV A={{ given.nothing | dockerfile }}\n")
+    report = Report()
+    pipeline.check([project / "specs/chat.yaml"], surroundings(project), report)
+    assert [(found.code, found.span.line) for found in report] == [("template", 3)]
+
+
 def test_generated_service_parses_and_holds_no_identifier_of_the_spec(project: Path) -> None:
     service = built(project, project / "specs/lora.yaml")["example/support-lora/linux/service.py"].decode()
     names = {node.id for node in ast.walk(ast.parse(service)) if isinstance(node, ast.Name)}

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from mlspec import __version__
 from mlspec.errors import CommandError
-from mlspec.exit_codes import FINDINGS, INTERRUPTED, OK, OUR_BUG
+from mlspec.exit_codes import FAILED, FINDINGS, INTERRUPTED, OUR_BUG
+from mlspec.streams import tolerant
 
 FORMATS = ("text", "concise", "json", "sarif", "github")
 _EXIT_CODES = "exit codes: 0 fine, 1 findings, 2 wrong usage, 3 the build failed, 4 a bug of mlspec's"
@@ -28,21 +29,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `mlspec --help`)."""
     # A build makes many objects that stay and hardly a cycle: looking for some costs time.
     gc.set_threshold(100_000)
-    options = parser().parse_args(arguments)
+    with tolerant() as stdout:
+        code = _run(arguments)
+        stdout.flush()
+        if not stdout.failed:
+            return code
+        sys.stderr.write(f"error: can't write to standard output: {stdout.problem}\n")
+        return code or FAILED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
+        options = parser().parse_args(arguments)
         run = import_module(f"mlspec.commands.{options.module}").run
         code: int = run(options)
-        sys.stdout.flush()
         return code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`mlspec schema | head`): nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except CommandError as error:
         sys.stderr.write(error.text())
-        return FINDINGS
+        return FAILED if error.failed else FINDINGS
     except Exception as error:
         if os.environ.get("MLSPEC_DEBUG"):
             raise
@@ -78,7 +84,7 @@ def _command(commands: _Commands, name: str, about: str, module: str = "") -> ar
 def _add_build(commands: _Commands) -> None:
     parser = _command(commands, "build", "check specs and write their bundles")
     _takes_specs(parser)
-    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="where bundles go (the project's build/)")
+    parser.add_argument("-o", "--out", type=_path, metavar="DIR", help="where bundles go (the project's build/)")
     _takes_target(parser)
     _takes_format(parser)
 
@@ -103,8 +109,8 @@ def _add_test(commands: _Commands) -> None:
 
 def _add_init(commands: _Commands) -> None:
     parser = _command(commands, "init", "write a commented spec for a model's folder")
-    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL_DIR", help="an MLX model or adapter to look at")
-    parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="the spec to write (specs/NAME.yaml)")
+    parser.add_argument("model", nargs="?", type=_path, metavar="MODEL_DIR", help="an MLX model or adapter to look at")
+    parser.add_argument("-o", "--out", type=_path, metavar="FILE", help="the spec to write (specs/NAME.yaml)")
     parser.add_argument("--name", help="the service's name (from the folder's)")
     parser.add_argument("--example", action="store_true", help="write the example: a spec, a tiny model, an adapter")
 
@@ -113,7 +119,7 @@ def _add_others(commands: _Commands) -> None:
     fetch = _command(commands, "fetch", "download the models that specs name on the Hugging Face hub")
     _takes_specs(fetch)
     fmt = _command(commands, "fmt", "format specs; comments are kept")
-    fmt.add_argument("specs", nargs="+", type=Path, metavar="SPEC", help="a spec, or a folder of specs")
+    fmt.add_argument("specs", nargs="+", type=_path, metavar="SPEC", help="a spec, or a folder of specs")
     fmt.add_argument("--check", action="store_true", help="write nothing; exit 1 if a spec would change")
     schema = _command(commands, "schema", "print the JSON Schema of a spec")
     schema.add_argument(
@@ -127,12 +133,12 @@ def _add_others(commands: _Commands) -> None:
 
 
 def _takes_specs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("specs", nargs="+", type=Path, metavar="SPEC", help="a spec, or a folder of specs")
+    parser.add_argument("specs", nargs="+", type=_path, metavar="SPEC", help="a spec, or a folder of specs")
     _takes_roots(parser)
 
 
 def _takes_one_spec(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("spec", type=Path, metavar="SPEC")
+    parser.add_argument("spec", type=_path, metavar="SPEC")
     _takes_target(parser)
     _takes_roots(parser)
 
@@ -150,15 +156,24 @@ def _takes_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-format", choices=FORMATS, default="text", help="of what is found (%(default)s)")
 
 
+def _path(text: str) -> Path:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("a path can't be empty")
+    return Path(text)
+
+
 def _root(text: str) -> tuple[str, Path]:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
         raise argparse.ArgumentTypeError(f"'{text}' is not NAME=DIR")
-    return name, Path(folder).expanduser().absolute()
+    try:
+        return name, Path(folder).expanduser().absolute()
+    except (RuntimeError, OSError) as problem:
+        raise argparse.ArgumentTypeError(f"'{folder}': {problem}") from problem
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"'{text}' is no port: 1 to 65535")
     return int(text)
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 
 class CommandError(Exception):
-    """A user's mistake or a trouble of the surroundings: `code` names its page, `help` is the remedy."""
+    """A user's mistake or a trouble of the surroundings: `code` names its page, `help` is the remedy.
 
-    def __init__(self, code: str, message: str, help: str = "") -> None:
+    `failed`: nothing was wrong with what was asked, carrying it out failed.
+    """
+
+    def __init__(self, code: str, message: str, help: str = "", *, failed: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.help = help
+        self.failed = failed
 
     def text(self) -> str:
         """The error as a terminal shows it, with the newline."""

@@ -23,7 +23,9 @@ def target_for_host(spec: Spec, wanted: str | None) -> str:
     fitting = next((t.name for t in targets if _fits(t)), None)
     if fitting is not None:
         return fitting
-    have = ", ".join(f"{t.name} ({_described(t)})" for t in targets) or "none of that name"
+    have = ", ".join(f"{t.name} ({_described(t)})" for t in spec.targets)
+    if not targets:
+        raise CommandError("no-such-target", f"there is no target '{wanted}' in this spec", f"it has {have}")
     message = f"no target of this spec fits this computer ({_host()}); it has {have}"
     raise CommandError("no-target-here", message, f"add a target: {_suggestion()}")
 

@@ -8,12 +8,13 @@ are weaker.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+from mlspec.model_files import BadModelFileError, read_json
 
 PATTERNS = ("*.json", "*.safetensors", "tokenizer*", "*.model", "*.tiktoken", "*.jinja", "*.txt")
 """What runners read of a repository: names in its top folder."""
@@ -54,7 +55,11 @@ def snapshot_folder(cache: Path, hf: str, revision: str, patterns: Sequence[str]
 def snapshots(cache: Path, hf: str, patterns: Sequence[str] = PATTERNS) -> tuple[str, ...]:
     """The commits of a repository that are whole in the cache, sorted."""
     folder = _repository_folder(cache, hf) / "snapshots"
-    commits = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    try:
+        commits = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    except OSError:
+        # As above: a cache that can't be read holds nothing for us.
+        return ()
     return tuple(commit for commit in commits if snapshot_folder(cache, hf, commit, patterns))
 
 
@@ -113,7 +118,6 @@ def _indexed(path: Path) -> Iterator[str]:
 
 def _json_object(path: Path) -> Mapping[str, Any]:
     try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except (OSError, BadModelFileError):
         return {}
-    return data if isinstance(data, dict) else {}

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from mlspec.characters import visible
+from mlspec.looking import NO_FILE, kind_of
 from mlspec.model.facts import ModelFile
+
+JSON_LIMIT_BYTES = 64 * 1024 * 1024
+"""The largest JSON file that is read: the index of a model of thousands of shards has less than a tenth of it."""
 
 HEADER_LIMIT_BYTES = 100_000_000
 """The largest header that the safetensors format allows (safetensors, `MAX_HEADER_SIZE`)."""
 
 
+_MOST_DIMENSIONS = 32
+_LARGEST = 2**63 - 1
+_DTYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,19}")
+_BITS = {"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16}
+_BITS |= {"U32": 32, "I32": 32, "F32": 32, "U64": 64, "I64": 64, "F64": 64, "C64": 64}
+
+
 class BadModelFileError(ValueError):
-    """A file of a model that isn't what its name says. The message names the file."""
+    """A file of a model that is missing or isn't what its name says. The message names the file.
+
+    What the system refuses to read is an OSError: the pass `inspect` reports that for all runners.
+    """
 
 
 @dataclass(frozen=True)
@@ -30,17 +48,23 @@ class Tensor:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a model's folder.
+    """A JSON object from a model's folder, of `JSON_LIMIT_BYTES` at most.
 
     Raises:
-        BadModelFileError: it can't be read, or isn't an object.
+        BadModelFileError: it is missing, too large, or no object.
     """
+    with _opened(path) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        if size_bytes > JSON_LIMIT_BYTES:
+            raise _bad(path, f"has {size_bytes:,} bytes; at most {JSON_LIMIT_BYTES:,} are read")
+        content = file.read(JSON_LIMIT_BYTES)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as problem:
-        raise BadModelFileError(f"{path.name}: {_reason(problem)}") from problem
+        data = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as problem:
+        reason = "is no JSON" if isinstance(problem, json.JSONDecodeError) else "can't be read as UTF-8 JSON"
+        raise _bad(path, reason) from problem
     if not isinstance(data, dict):
-        raise BadModelFileError(f"{path.name}: holds no JSON object")
+        raise _bad(path, "holds no JSON object")
     return data
 
 
@@ -48,17 +72,20 @@ def tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file by name, from its header.
 
     Raises:
-        BadModelFileError: the file is cut off or no safetensors file.
+        BadModelFileError: the file is missing, cut off or no safetensors file.
     """
-    header = _raw_header(path)
+    with _opened(path) as file:
+        header = _raw_header(path, file)
+        size_bytes = os.fstat(file.fileno()).st_size
     try:
-        entries: Mapping[str, Any] = json.loads(header[8:])
-        found = {name: _tensor(entry) for name, entry in entries.items() if name != "__metadata__"}
+        found, data_bytes = _parsed(header[8:])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
-        raise BadModelFileError(f"{path.name}: its header is no safetensors header") from problem
-    expected = len(header) + sum(t.size_bytes for t in found.values())
-    if path.stat().st_size != expected:
-        raise BadModelFileError(f"{path.name}: is {path.stat().st_size} bytes, its header says {expected}: cut off?")
+        raise _bad(path, "its header is no safetensors header") from problem
+    expected = len(header) + data_bytes
+    if size_bytes < expected:
+        raise _bad(path, f"is {size_bytes} bytes, its header says {expected}: cut off?")
+    if size_bytes > expected:
+        raise _bad(path, f"is {size_bytes} bytes, {size_bytes - expected} more than its header says")
     return found
 
 
@@ -66,46 +93,73 @@ def fingerprint(folder: Path, names: Iterable[str]) -> tuple[ModelFile, ...]:
     """Sizes and digests of these files, sorted by name.
 
     Raises:
-        BadModelFileError: one can't be read.
+        BadModelFileError: one is missing, is no regular file, or has a name that is no text.
     """
     return tuple(_file(folder, name) for name in sorted(names))
 
 
 def _file(folder: Path, name: str) -> ModelFile:
     path = folder / name
-    if name.endswith(".safetensors"):
-        digest = hashlib.sha256(_raw_header(path)).hexdigest()
-        return ModelFile(name, path.stat().st_size, digest, "header")
-    try:
-        content = path.read_bytes()
-    except OSError as problem:
-        raise BadModelFileError(f"{name}: {_reason(problem)}") from problem
-    return ModelFile(name, len(content), hashlib.sha256(content).hexdigest(), "content")
+    if visible(name) != name:
+        raise _bad(path, "its name has a character that no file of a model may have in it")
+    with _opened(path) as file:
+        size_bytes = os.fstat(file.fileno()).st_size
+        if name.endswith(".safetensors"):
+            return ModelFile(name, size_bytes, hashlib.sha256(_raw_header(path, file)).hexdigest(), "header")
+        return ModelFile(name, size_bytes, hashlib.file_digest(file, "sha256").hexdigest(), "content")
 
 
-def _raw_header(path: Path) -> bytes:
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The regular file: anything else is refused before it is opened, as a pipe would keep us waiting."""
+    kind = kind_of(path)
+    if kind != "file":
+        raise _bad(path, NO_FILE[kind])
+    with path.open("rb") as file:
+        yield file
+
+
+def _raw_header(path: Path, file: BinaryIO) -> bytes:
     """The length prefix and the JSON header, and no byte more."""
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError as problem:
-        raise BadModelFileError(f"{path.name}: {_reason(problem)}") from problem
-    try:
-        length = int.from_bytes(prefix, "little") if len(prefix := os.pread(handle, 8, 0)) == 8 else 0
-        if not 2 <= length <= HEADER_LIMIT_BYTES or len(header := os.pread(handle, length, 8)) != length:
-            raise BadModelFileError(f"{path.name}: is no safetensors file, or cut off")
-    except OSError as problem:
-        raise BadModelFileError(f"{path.name}: {_reason(problem)}") from problem
-    finally:
-        os.close(handle)
+    handle = file.fileno()
+    length = int.from_bytes(prefix, "little") if len(prefix := os.pread(handle, 8, 0)) == 8 else 0
+    if not 2 <= length <= HEADER_LIMIT_BYTES or len(header := os.pread(handle, length, 8)) != length:
+        raise _bad(path, "is no safetensors file, or cut off")
     return prefix + header
 
 
-def _tensor(entry: Mapping[str, Any]) -> Tensor:
+def _parsed(header: bytes) -> tuple[dict[str, Tensor], int]:
+    """The tensors, and how many bytes they fill: without a hole, and none over another, as the format wants."""
+    entries: dict[str, Any] = json.loads(header.decode("utf-8"), object_pairs_hook=_without_doubles)
+    found = {name: _tensor(entry) for name, entry in entries.items() if name != "__metadata__"}
+    end = 0
+    for start, size_bytes in sorted((start, tensor.size_bytes) for start, tensor in found.values()):
+        if start != end:
+            raise ValueError("a hole, or two tensors in one place")
+        end += size_bytes
+    return {name: tensor for name, (_, tensor) in found.items()}, end
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) != len(pairs):
+        raise ValueError("a name twice")
+    return entries
+
+
+def _tensor(entry: dict[str, Any]) -> tuple[int, Tensor]:
+    """A tensor and where it starts."""
     start, end = entry["data_offsets"]
-    return Tensor(str(entry["dtype"]), tuple(int(n) for n in entry["shape"]), int(end) - int(start))
+    shape, dtype = entry["shape"], entry["dtype"]
+    if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not _DTYPE.fullmatch(dtype):
+        raise ValueError("no tensor")
+    if not all(type(n) is int and 0 <= n <= _LARGEST for n in (start, end, *shape)) or start > end:
+        raise ValueError("no numbers of a tensor")
+    bits = _BITS.get(dtype)
+    if bits is not None and math.prod(shape) * bits != (end - start) * 8:
+        raise ValueError("a shape that doesn't fill its place")
+    return start, Tensor(dtype, tuple(shape), end - start)
 
 
-def _reason(problem: Exception) -> str:
-    if isinstance(problem, OSError):
-        return (problem.strerror or "can't be read").lower()
-    return "is no JSON" if isinstance(problem, json.JSONDecodeError) else "can't be read as UTF-8 JSON"
+def _bad(path: Path, reason: str) -> BadModelFileError:
+    return BadModelFileError(f"{visible(path.name)}: {reason}")

@@ -28,6 +28,7 @@ from mlspec.passes.plan import plan
 from mlspec.passes.project import open_workspace
 from mlspec.passes.render import Renderer
 from mlspec.passes.resolve import resolve
+from mlspec.passes.templates import check_templates
 from mlspec.passes.validate import validate
 from mlspec.runners import Runner
 from mlspec.workspace import Surroundings, Workspace
@@ -97,8 +98,15 @@ class Pipeline:
     def _workspace(self, spec: Path, report: Report) -> Workspace | None:
         """The workspace of the specs in a folder; what is wrong with it is said once."""
         if spec.parent not in self._workspaces:
-            self._workspaces[spec.parent] = open_workspace(spec, self.here, report)
+            self._workspaces[spec.parent] = self._opened(spec, report)
         return self._workspaces[spec.parent]
+
+    def _opened(self, spec: Path, report: Report) -> Workspace | None:
+        workspace, faults = open_workspace(spec, self.here, report), Report()
+        if workspace is not None:
+            check_templates(workspace, faults)
+        report.extend(faults)
+        return None if faults.failed else workspace
 
     def _renderer(self, workspace: Workspace) -> Renderer:
         if workspace.templates not in self._renderers:
@@ -113,7 +121,7 @@ def build(
 
     A spec with a fault gets no bundle; the others are built all the same. `out` is the project's `build/` if not given.
     """
-    for compiled, own in _compiled(paths, here, target):
+    for compiled, own in _compiled(paths, here, target, out):
         for one in compiled if not own.failed else ():
             place = package(one.bundle, out or one.checked.workspace.root / "build", own)
             if place is not None:
@@ -123,13 +131,15 @@ def build(
 
 def check(paths: Iterable[Path], here: Surroundings, report: Report) -> None:
     """All that `build` does, but for writing."""
-    for _, own in _compiled(paths, here, None):
+    for _, own in _compiled(paths, here, None, None):
         report.extend(own)
 
 
-def _compiled(paths: Iterable[Path], here: Surroundings, target: str | None) -> Iterator[tuple[list[Compiled], Report]]:
+def _compiled(
+    paths: Iterable[Path], here: Surroundings, target: str | None, out: Path | None
+) -> Iterator[tuple[list[Compiled], Report]]:
     """Each spec's bundles, and its own report: one spec's faults stop no other."""
-    pipeline, names = Pipeline(here), _Names()
+    pipeline, names = Pipeline(here), _Names(out)
     for path in paths:
         own = Report()
         checked = pipeline.check(path, own)
@@ -148,14 +158,16 @@ def _has_target(checked: Checked, target: str | None, report: Report) -> bool:
 
 
 class _Names:
-    """Project and name of each spec of a build: two specs with the same ones would overwrite each other's bundles."""
+    """Where each spec's bundles go: two specs of one project and name would overwrite each other's."""
 
-    def __init__(self) -> None:
-        self._taken: dict[tuple[str, str], Checked] = {}
+    def __init__(self, out: Path | None) -> None:
+        self._out = out
+        self._taken: dict[tuple[Path, str, str], Checked] = {}
 
     def free(self, checked: Checked, report: Report) -> bool:
         metadata = checked.spec.metadata
-        first = self._taken.setdefault((metadata.project, metadata.name), checked)
+        place = (self._out or checked.workspace.root, metadata.project, metadata.name)
+        first = self._taken.setdefault(place, checked)
         if first is checked:
             return True
         related = Related(first.document.value_span(("metadata", "name")), "the first spec of this name")

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -27,6 +28,9 @@ STOP_TIMEOUT_S = 20
 _POLL_S = 0.1
 _PASSING = ("model_loading", "engine_stuck")
 """Codes of a service that may be healthy in a while (a slow computer's first token takes its time)."""
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Past any proxy: the service is on this computer."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,35 @@ def check_installed(backend: Backend, runner: Runner, bundle: Path) -> None:
         raise CommandError("not-installed", f"serving needs {', '.join(missing)}, not installed here", help)
 
 
-def check_port(host: str, port: int) -> None:
+def address_of(host: str) -> str:
+    """The IP address of a host's name, which is what BentoML takes.
+
+    Raises:
+        CommandError: there is none.
+    """
+    try:
+        return str(socket.getaddrinfo(host or "localhost", None, type=socket.SOCK_STREAM)[0][4][0])
+    except (OSError, UnicodeError) as problem:
+        help = "give an address of this computer, as 127.0.0.1"
+        raise CommandError("no-such-host", f"there is no host '{host}'", help) from problem
+
+
+def check_port(address: str, port: int) -> None:
     """Raises CommandError if something listens there already: BentoML would start over and over."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((address, port))
         except OSError as problem:
-            message = f"can't listen at {host}, port {port}: {(problem.strerror or str(problem)).lower()}"
-            raise CommandError("port-taken", message, "give another with --port, or --host") from problem
+            message = f"can't listen at {address}, port {port}: {(problem.strerror or str(problem)).lower()}"
+            help = "give another with --port, or --host"
+            raise CommandError("port-taken", message, help, failed=True) from problem
+
+
+def url_of(address: str, port: int) -> str:
+    """The URL of a service; an IPv6 address stands in brackets."""
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def free_port() -> int:
@@ -119,14 +142,15 @@ def wait_until_healthy(process: subprocess.Popen[bytes], url: str, timeout_s: fl
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise CommandError("service-ended", f"the service ended at its start, exit code {process.returncode}")
+            message = f"the service ended at its start, exit code {process.returncode}"
+            raise CommandError("service-ended", message, failed=True)
         answer = ask(f"{url}/health", timeout_s=max(1.0, deadline - time.monotonic()))
         if answer is not None and answer.status == 200:
             return
         if answer is not None and _is_final(answer):
-            raise CommandError("service-unhealthy", f"the service can't answer: {_message(answer)}")
+            raise CommandError("service-unhealthy", f"the service can't answer: {_message(answer)}", failed=True)
         time.sleep(_POLL_S)
-    raise CommandError("service-unhealthy", f"the service wasn't healthy within {timeout_s:.0f} s")
+    raise CommandError("service-unhealthy", f"the service wasn't healthy within {timeout_s:.0f} s", failed=True)
 
 
 def ask(url: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60) -> Answer | None:
@@ -134,11 +158,11 @@ def ask(url: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60) 
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - our own http URL
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:  # noqa: S310
+        with _DIRECT.open(request, timeout=timeout_s) as answer:
             return Answer(answer.status, _decoded(answer.read()))
     except urllib.error.HTTPError as answer:
         return Answer(answer.code, _decoded(answer.read()))
-    except OSError:
+    except (OSError, HTTPException):
         return None
 
 

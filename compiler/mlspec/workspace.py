@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlspec.model.document import Document
 from mlspec.model.project import ProjectFile
 
 PROJECT_FILE = "mlspec.yaml"
@@ -47,7 +48,9 @@ class Surroundings:
 
     @property
     def _cache_home(self) -> Path:
-        return Path(self.environment.get("XDG_CACHE_HOME") or self.home / ".cache")
+        given = Path(self.environment.get("XDG_CACHE_HOME", ""))
+        # A relative one is to be ignored (XDG Base Directory Specification).
+        return given if given.is_absolute() else self.home / ".cache"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Workspace:
 
     root: Path
     file: ProjectFile
+    document: Document | None
+    """`mlspec.yaml`, if there is one."""
     roots: Mapping[str, Path | None]
     hub_cache: Path
     model_store: Path

@@ -95,7 +95,7 @@ def test_serve_on_a_port_that_is_taken(project: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         done = run(project, "serve", "specs/lora.yaml", "--port", str(taken.getsockname()[1]))
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert done.stderr.startswith("error[port-taken]: can't listen at 127.0.0.1")
 
 
@@ -139,7 +139,7 @@ def test_a_service_that_cannot_start_says_why(project: Path) -> None:
     done = subprocess.run(
         command, cwd=project, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert "error[service-ended]" in done.stderr
     assert "API_KEY" in done.stderr
     assert "Traceback" not in done.stderr

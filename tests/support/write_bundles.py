@@ -5,6 +5,7 @@ With N, this process kills itself just before the Nth call that changes the disk
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -48,10 +49,12 @@ def main(out: Path, text: str, swap: str, until: str = "0") -> None:
     number = 0
     while True:
         number += 1
-        content = f"{text} {number}".encode() * 5000
-        names = ["plan.json", *(f"part{n}/file{n}.txt" for n in range(11))]
+        content = f"{text} {number}" * 5000
+        names = [f"part{n}/file{n}.txt" for n in range(11)]
+        plan = json.dumps({"files": names, "text": content}).encode()
         report = Report()
-        bundle = Bundle("project/name/target", dict.fromkeys(names, content), {"models/base": model})
+        files = {**dict.fromkeys(names, content.encode()), "plan.json": plan}
+        bundle = Bundle("project/name/target", files, {"models/base": model})
         assert package_pass.package(bundle, out, report), list(report)
         if until != "forever":
             return

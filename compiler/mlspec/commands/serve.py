@@ -11,7 +11,7 @@ from mlspec.diagnostics import Report
 from mlspec.exit_codes import FAILED, FINDINGS, OK
 from mlspec.host import target_for_host
 from mlspec.pipeline import Checked, Pipeline, build
-from mlspec.serving import check_installed, check_port, running
+from mlspec.serving import address_of, check_installed, check_port, running, url_of
 
 
 def run(options: Namespace) -> int:
@@ -19,10 +19,11 @@ def run(options: Namespace) -> int:
     if isinstance(bundle, int):
         return bundle
     checked, folder = bundle
-    check_port(options.host, options.port)
-    command = checked.backend.command(sys.executable, options.host, options.port)
+    address = address_of(options.host)
+    check_port(address, options.port)
+    command = checked.backend.command(sys.executable, address, options.port)
     shown = surroundings(options).shown(folder)
-    sys.stderr.write(f"serving {shown} at http://{options.host}:{options.port} (Ctrl-C ends it)\n")
+    sys.stderr.write(f"serving {shown} at {url_of(address, options.port)} (Ctrl-C ends it)\n")
     with running(command, folder) as process:
         try:
             code = process.wait()

@@ -7,6 +7,7 @@ import tempfile
 import time
 from argparse import Namespace
 from dataclasses import dataclass
+from subprocess import Popen
 from typing import IO
 
 from mlspec.commands.serve import built_for_host
@@ -50,20 +51,24 @@ def run(options: Namespace) -> int:
         url = f"http://127.0.0.1:{port}"
         try:
             wait_until_healthy(process, url, START_TIMEOUT_S)
+            outcomes = [_tried(test, number, url, process) for number, test in enumerate(tests, 1)]
         except CommandError:
             sys.stderr.write(_tail(log))
             raise
-        outcomes = [_tried(test, number, url) for number, test in enumerate(tests, 1)]
     failed = sum(bool(outcome.faults) for outcome in outcomes)
     print(f"{len(outcomes) - failed} passed, {failed} failed")
     return FINDINGS if failed else OK
 
 
-def _tried(test: TestCase, number: int, url: str) -> Outcome:
+def _tried(test: TestCase, number: int, url: str, process: Popen[bytes]) -> Outcome:
+    """Ask and judge. Raises CommandError if the service ended instead of answering."""
     wanted = test.expect
     begin = time.monotonic()
     answer = ask(f"{url}/predict", test.predict, timeout_s=(wanted.max_latency_s or 600) + 60)
     latency_s = time.monotonic() - begin
+    if answer is None and process.poll() is not None:
+        message = f"the service ended in its tests, exit code {process.returncode}"
+        raise CommandError("service-ended", message, failed=True)
     faults = ("nobody answered",) if answer is None else tuple(_faults(wanted, answer, latency_s))
     outcome = Outcome(test.name or f"test {number}", latency_s, _said(answer), faults)
     print(outcome, flush=True)

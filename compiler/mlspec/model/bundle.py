@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+MARK = "plan.json"
+"""The file by which a folder is known to be a bundle, and so may be replaced."""
+
 
 @dataclass(frozen=True)
 class Bundle:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,10 +12,7 @@ from pathlib import Path
 
 from mlspec.diagnostics import Report, Span
 from mlspec.exchange import exchange
-from mlspec.model.bundle import Bundle
-
-MARK = "plan.json"
-"""The file by which a folder is known to be a bundle, and so may be replaced."""
+from mlspec.model.bundle import MARK, Bundle
 
 
 def package(bundle: Bundle, out: Path, report: Report) -> Path | None:
@@ -28,11 +26,11 @@ def package(bundle: Bundle, out: Path, report: Report) -> Path | None:
         place.parent.mkdir(parents=True, exist_ok=True)
         with _locked(place.parent):
             _recover(place)
-            if _is_foreign(place):
-                _refuse(place, report)
+            foreign = _foreign(place)
+            if foreign is not None:
+                _refuse(place, foreign, report)
                 return None
-            _write(bundle, _staged(place))
-            _swap_in(place)
+            _put(bundle, place, report)
     except OSError as problem:
         message = f"the bundle can't be written: {problem.strerror or problem} ({problem.filename or place})"
         report.error("write-failed", message, Span(str(place)), help="the old bundle, if there was one, is untouched")
@@ -69,16 +67,51 @@ def _recover(place: Path) -> None:
             shutil.rmtree(left)
 
 
-def _is_foreign(place: Path) -> bool:
-    """Something that no build put there. An empty folder is nobody's."""
+def _foreign(place: Path) -> str | None:
+    """What there is at the place that no build wrote: itself, or the first such entry in it."""
     if place.is_symlink() or (place.exists() and not place.is_dir()):
-        return True
-    return place.is_dir() and any(place.iterdir()) and not (place / MARK).is_file()
+        return place.name
+    entries = {entry.name for entry in place.iterdir()} if place.is_dir() else set()
+    return min(entries - _written(place), default=None)
 
 
-def _refuse(place: Path, report: Report) -> None:
-    message = f"{place} is no bundle of mlspec's: there is no {MARK} in it"
-    report.error("output-taken", message, Span(str(place)), help="move it away, or build elsewhere with -o DIR")
+def _written(place: Path) -> set[str]:
+    """The top entries that a bundle lists as its own, with what running it leaves."""
+    try:
+        files = json.loads((place / MARK).read_bytes())["files"]
+        return {MARK, "models", "__pycache__", *(str(name).partition("/")[0] for name in files)}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _refuse(place: Path, foreign: str, report: Report) -> None:
+    message = f"{place} holds what no build wrote: {foreign}"
+    help = "a build replaces the whole folder: move that away, or build elsewhere with -o DIR"
+    report.error("output-taken", message, Span(str(place)), help=help)
+
+
+def _put(bundle: Bundle, place: Path, report: Report) -> None:
+    """Write the bundle beside its place, then let it take it; the old one goes last."""
+    staged = _staged(place)
+    try:
+        _write(bundle, staged)
+        old = _swap_in(staged, place)
+    except BaseException:
+        # An interrupt or a full disk: what is half written must not stay and hold the space.
+        shutil.rmtree(staged, ignore_errors=True)
+        if _set_aside(place).exists() and not place.exists():
+            _set_aside(place).rename(place)
+        raise
+    if old is not None:
+        _remove(old, place, report)
+
+
+def _remove(old: Path, place: Path, report: Report) -> None:
+    try:
+        shutil.rmtree(old)
+    except OSError as problem:
+        message = f"the new bundle is in place, but the old one can't be removed: {problem.strerror or problem}"
+        report.warning("old-bundle-left", message, Span(str(place)), help=f"remove {old}")
 
 
 def _write(bundle: Bundle, folder: Path) -> None:
@@ -103,14 +136,13 @@ def _write_file(path: Path, content: bytes) -> None:
         os.close(handle)
 
 
-def _swap_in(place: Path) -> None:
-    staged = _staged(place)
+def _swap_in(staged: Path, place: Path) -> Path | None:
+    """Put the staged folder in its place; gives the old one's new path, None if there was none."""
     if not place.exists():
         staged.rename(place)
-        return
+        return None
     if exchange(staged, place):
-        shutil.rmtree(staged)
-        return
+        return staged
     place.rename(_set_aside(place))
     staged.rename(place)
-    shutil.rmtree(_set_aside(place))
+    return _set_aside(place)

@@ -15,7 +15,7 @@ def root_of(folder: Path) -> Path:
     """The project's root: the nearest folder with `mlspec.yaml`, else the Git root, else the folder itself."""
     for marker in (PROJECT_FILE, ".git"):
         for parent in (folder, *folder.parents):
-            if (parent / marker).exists():
+            if _is_there(parent / marker):
                 return parent
     return folder
 
@@ -23,19 +23,23 @@ def root_of(folder: Path) -> Path:
 def open_workspace(spec: Path, here: Surroundings, report: Report) -> Workspace | None:
     """The workspace of a spec file; None after a fault of `mlspec.yaml` was reported."""
     root = root_of(spec.parent)
-    file = _project_file(root, here, report)
+    path = root / PROJECT_FILE
+    if not _is_there(path):
+        return Workspace(root, ProjectFile.model_construct(), None, {}, here.hub_cache, here.model_store)
+    document = load(path, here.shown(path), report)
+    file = validate_project(document, report) if document else None
     if file is None:
         return None
     roots = {name: _bound(name, declared.env, here) for name, declared in file.roots.items()}
-    return Workspace(root, file, roots, here.hub_cache, here.model_store)
+    return Workspace(root, file, document, roots, here.hub_cache, here.model_store)
 
 
-def _project_file(root: Path, here: Surroundings, report: Report) -> ProjectFile | None:
-    path = root / PROJECT_FILE
-    if not path.exists():
-        return ProjectFile.model_construct()
-    document = load(path, here.shown(path), report)
-    return validate_project(document, report) if document else None
+def _is_there(path: Path) -> bool:
+    """Whether something has this name, a link that leads nowhere too; what can't be seen isn't there."""
+    try:
+        return path.is_symlink() or path.exists()
+    except OSError:
+        return False
 
 
 def _bound(name: str, variable: str | None, here: Surroundings) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from io import StringIO
 from typing import Any
@@ -48,8 +48,8 @@ def to_yaml(data: Mapping[str, Any]) -> bytes:
     return out.getvalue().encode()
 
 
-def plan_document(plan: Plan) -> dict[str, Any]:
-    """plan.json: every decision with its reason, and the block `runtime` that is all the bundle reads."""
+def plan_document(plan: Plan, files: Iterable[str]) -> dict[str, Any]:
+    """plan.json: every decision with its reason, the bundle's files, and the block `runtime`: all that it reads."""
     metadata = plan.spec.metadata
     document = {
         "version": PLAN_VERSION,
@@ -62,6 +62,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "facts": [_facts(facts) for facts in plan.resolved.facts.models],
         "requirements": list(plan.requirements),
         "system_packages": list(plan.system_packages),
+        "files": sorted(files),
         "runtime": dict(plan.runtime),
     }
     return dict(json.loads(json.dumps(document)))

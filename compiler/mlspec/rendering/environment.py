@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from jinja2 import BaseLoader, FileSystemBytecodeCache, StrictUndefined, TemplateNotFound
+from jinja2.bccache import Bucket
 from jinja2.loaders import split_template_path
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlspec import __version__
@@ -55,11 +58,31 @@ class TemplateFolders(BaseLoader):
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """What blocks, macros and `super()` put together consists of finished output: it is `Safe` again."""
+    """What blocks, macros and `super()` put together consists of finished output: it is `Safe` again.
+
+    A template has nothing to multiply: that could only make it endless.
+    """
+
+    intercepted_binops = frozenset(("*", "**"))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        raise UnsafeValueError(f"templates have no operator {operator}")
 
     @staticmethod
     def concat(parts: Iterable[str]) -> str:
         return Safe("".join(parts))
+
+
+class _Kept(FileSystemBytecodeCache):
+    """Compiled templates on disk. It only saves time: where that fails, a template is compiled again."""
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            super().load_bytecode(bucket)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            super().dump_bytecode(bucket)
 
 
 def environment(built_in: Path, user: Path | None = None, cache: Path | None = None) -> _Environment:
@@ -109,4 +132,4 @@ def _bytecode_cache(folder: Path | None) -> FileSystemBytecodeCache | None:
         own.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
         return None
-    return FileSystemBytecodeCache(str(own))
+    return _Kept(str(own))

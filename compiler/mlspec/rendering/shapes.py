@@ -32,6 +32,15 @@ def _of(name: str) -> Callable[[str], Shape]:
     return line_shape
 
 
+def lacks(name: str, text: str) -> str:
+    """The instruction that a Dockerfile needs and hasn't; nothing for other files."""
+    if _of(PurePosixPath(name).name) is not dockerfile_shape:
+        return ""
+    instructions = dockerfile_shape(text)
+    needed = (("FROM",), ("CMD", "ENTRYPOINT"))
+    return next((one[0] for one in needed if not set(one) & set(instructions)), "")
+
+
 def python_shape(text: str) -> Shape:
     """The syntax tree with each constant replaced by its type."""
     tree = ast.parse(text)

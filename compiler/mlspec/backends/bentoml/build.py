@@ -36,7 +36,7 @@ class BentomlBackend:
         timeout_s = resolved.spec.service.limits.timeout_s
         above = f"{TIMEOUT_MARGIN_S} s above limits.timeout_s: the service's own deadline answers first"
         limits = ("spec:/service/limits/timeout_s",)
-        one = "each worker would hold the weights once more, and one process has the GPU"
+        one = "each worker would hold the weights once more"
         image = "an image whose glibc is 2.35 or later, as MLX's wheels need it"
         decisions = [
             Decision("serving.workers", 1, one, (), ("cpu_count",)),
