@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from projects import example
 
 MLSPEC = [sys.executable, "-m", "mlspec"]

@@ -36,6 +36,7 @@ def test_the_project_file_of_the_documents_has_no_fault(tmp_path: Path) -> None:
     project = example(tmp_path / "project")
     for file in files:
         (project / "mlspec.yaml").write_text(file)
+        (project / "ops/templates").mkdir(parents=True, exist_ok=True)
         assert faults(project, project / "specs/chat.yaml") == []
 
 

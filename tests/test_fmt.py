@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
+import time
 from argparse import Namespace
 from pathlib import Path
 from textwrap import dedent
@@ -18,6 +20,7 @@ from mlspec.commands.fmt import format_file, formatted, run
 from mlspec.errors import CommandError
 from mlspec.formatting import comments, meaning
 from mlspec.formatting.order import ORDERS
+from mlspec.passes.load.reading import MAX_BYTES
 from mlspec.resources import folder
 
 
@@ -104,6 +107,8 @@ def test_a_whole_spec() -> None:
         ("a: 'it''s'\nb: \"\\u00e9\"\n", "a: 'it''s'\nb: \"\\u00e9\"\n"),
         ("a: &x {b: 1}\nc:    *x\n", "a: &x {b: 1}\nc: *x\n"),
         ("a: |+\n   x\n\n\n", "a: |+\n  x\n\n\n"),
+        ("a: |+\n   x\n   ", "a: |+\n  x\n"),
+        ("a: |+\n   x\n     ", "a: |-\n  x\n    \n"),
         ("a: |2\n      x\n     y\n", "a: |2\n      x\n     y\n"),
         ("a:\n    b: |2\n          x\n", "a:\n  b: |2\n        x\n"),
         ('a: "x\n\n\n     y"\n', 'a: "x\n\n\n     y"\n'),
@@ -165,6 +170,20 @@ def test_comments_travel_with_their_key() -> None:
     assert formatted(old).replace("\n\n#", "\n#") == new.replace("\n\n#", "\n#")
 
 
+@pytest.mark.parametrize("tail", ["", "model:\n  runner: lora\n", "\n# of the model\nmodel:\n  runner: lora\n"])
+def test_a_comment_below_the_last_key_of_a_block_stays_at_its_end(tail: str) -> None:
+    old = "metadata:\n  project: p\n  # of the name\n  name: n\n  # end of metadata\n" + tail
+    new = "metadata:\n  # of the name\n  name: n\n  project: p\n  # end of metadata\n" + tail
+    assert formatted(old) == new
+    assert formatted(new) == new
+
+
+def test_a_comment_below_a_nested_block_stays_in_it() -> None:
+    old = "metadata:\n  labels:\n    a: b\n    # end of labels\n  name: n\n\n  # end of metadata\n"
+    new = "metadata:\n  name: n\n  labels:\n    a: b\n    # end of labels\n\n  # end of metadata\n"
+    assert formatted(old) == new
+
+
 def test_comments_in_a_column_stay_in_it() -> None:
     text = "metadata:\n    name: x        # one\n    project: demo  # two\n"
     assert formatted(text) == "metadata:\n  name: x        # one\n  project: demo  # two\n"
@@ -195,8 +214,33 @@ def test_an_alias_bomb_is_no_bomb() -> None:
 
 
 def test_deep_nesting() -> None:
-    text = "".join(f"{' ' * n}a{n}:\n" for n in range(200))
+    text = "".join(f"{' ' * n}a{n}:\n" for n in range(60))
     assert meaning(formatted(text)) == meaning(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("[" * 3000, "spec.yaml:1:65: "),
+        ("- " * 3000, "spec.yaml:1:129: "),
+        ("{a: " * 3000, "spec.yaml:1:257: "),
+        ("".join(f"{' ' * n}a:\n" for n in range(1000)), "spec.yaml:65:65: "),
+    ],
+    ids=lambda value: value[:4],
+)
+def test_what_is_nested_too_deep_is_refused_soon(text: str, place: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(CommandError) as caught:
+        formatted(text, "spec.yaml")
+    assert caught.value.message == f"{place}more than 64 levels of nesting"
+    assert time.perf_counter() - start < 5
+
+
+def test_a_long_list_over_many_lines_takes_no_longer_than_it_is_long() -> None:
+    text = "a: [\n" + "  x,\n" * 4000 + "]\n"
+    start = time.perf_counter()
+    assert formatted(text) == text
+    assert time.perf_counter() - start < 5
 
 
 # Texts with random layout: indents, lists with and without indent, comments, blank lines, every kind of scalar.
@@ -364,6 +408,32 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     printed = capsys.readouterr()
     assert printed.out == "a.yaml\n"
     assert "c.yaml:2:1: " in printed.err
-    assert "none.yaml: no such file or directory" in printed.err
+    assert "there is no file 'none.yaml'" in printed.err
     assert Path("a.yaml").read_text() == "a: 1\n"
     assert run(Namespace(specs=files[:2], check=True)) == 0
+
+
+def test_files_that_have_no_end_or_can_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """None of them is opened, and the last file is formatted all the same."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo.yaml")
+    Path("loop.yaml").symlink_to("loop.yaml")
+    Path("large.yaml").write_bytes(b"#" * (MAX_BYTES + 1))
+    Path("fine.yaml").write_text("a:   1\n")
+    names = ["fifo.yaml", "/dev/zero", "loop.yaml", "x" * 300, "large.yaml", "fine.yaml"]
+    assert run(Namespace(specs=[Path(name) for name in names], check=False)) == 1
+    printed = capsys.readouterr()
+    assert printed.out == "fine.yaml\n"
+    codes = re.findall(r"error\[(.*)\]", printed.err)
+    assert codes == [*["not-a-file"] * 2, *["file-unreadable"] * 2, "file-too-large"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_file_without_permission(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text("a: 1\n")
+    path.chmod(0)
+    with pytest.raises(CommandError, match="Permission denied"):
+        format_file(path, check=True)

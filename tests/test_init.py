@@ -394,6 +394,10 @@ def test_the_command(start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert capsys.readouterr() == ("specs/tiny.yaml\n", "now: mlspec check specs/tiny.yaml\n")
     assert run(Namespace(model=Path("new"), out=None, name=None, example=True)) == 0
     paths = ("specs/lora.yaml", "specs/models/tiny", "specs/models/tiny-support", "mlspec.yaml")
-    assert capsys.readouterr().out.splitlines() == [f"new/{path}" for path in paths]
-    with pytest.raises(CommandError, match="--example takes no"):
-        run(Namespace(model=None, out=None, name="x", example=True))
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [f"new/{path}" for path in paths]
+    assert printed.err == "now: mlspec serve new/specs/lora.yaml\n"
+    assert run(Namespace(model=None, out=None, name="x", example=True)) == 2
+    assert "--example takes no" in capsys.readouterr().err
+    assert run(Namespace(model=Path("a b"), out=None, name=None, example=True)) == 0
+    assert capsys.readouterr().err == "now: mlspec serve 'a b/specs/lora.yaml'\n"

@@ -203,3 +203,36 @@ def test_the_byte_that_is_not_utf8_has_its_place(tmp_path: Path) -> None:
     assert found.code == "yaml-encoding"
     assert "0xff at offset 10" in found.message
     assert found.span == span(2, 4, 2, 5)
+
+
+def remedy(path: Path) -> str:
+    report = Report()
+    assert load(path, path.name, report) is None
+    (found,) = report
+    return found.help
+
+
+def test_the_remedies_for_a_project_file_are_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "mlspec.yaml"
+    file.write_text("# nothing yet\n")
+    assert remedy(file).startswith("write the two lines `apiVersion: mlspec/v1` and `kind: Project`")
+    file.write_text("a: 1\n---\nb: 2\n")
+    report = Report()
+    load(file, "mlspec.yaml", report)
+    assert [found.help for found in report] == ["remove it: a project has one file"]
+    file.unlink()
+    file.symlink_to("nowhere")
+    assert remedy(file) == "remove the link, or let it point to the project's mlspec.yaml"
+    file.unlink()
+    file.symlink_to(file)
+    assert remedy(file) == "a link leads back to itself: remove it"
+    file.unlink()
+    file.mkdir()
+    assert remedy(file) == "a project's mlspec.yaml is a file: move the folder away, or rename it"
+
+
+def test_a_dead_link_is_no_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").symlink_to("nowhere")
+    report = Report()
+    load(tmp_path / "spec.yaml", "spec.yaml", report)
+    assert [(d.code, d.message) for d in report] == [("file-not-found", "'spec.yaml' is a link to nothing")]

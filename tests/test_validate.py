@@ -199,6 +199,24 @@ def test_two_aliases_of_one_fault_are_told_at_their_uses() -> None:
     assert [(f.code, f.span.line, f.span.column) for f in faults] == [("path-outside", 5, 31)]
 
 
+@pytest.mark.parametrize(
+    ("block", "found"),
+    [
+        ("{runnr: lora}", ["runner"]),
+        ("{Runner: lora, base: {path: m}, x-runner: 1}", ["runner"]),
+        ("{runnr: lora, contxt_length: 1}", ["runner", "context_length"]),
+        ("{engine: lora, replicas: 2}", []),
+        ("{clas: A, module: m.py}", ["class"]),
+        ("{x-runnr: lora}", []),
+    ],
+)
+def test_misspelt_keys_of_a_model_without_a_runner(block: str, found: list[str]) -> None:
+    _, faults = checked(HEAD + f"model: {block}\n")
+    labels = [fault.label for fault in faults if fault.code == "unknown-key"]
+    assert labels == [f"did you mean '{key}'?" for key in found]
+    assert ("missing-key" in [fault.code for fault in faults]) == ("runner" not in found)
+
+
 def test_a_project_file() -> None:
     report = Report()
     text = "apiVersion: mlspec/v1\nkind: Project\nroots: {weights: {env: W}, x-a: 1}\ntemplates: deploy/t\nx-b: 2\n"

@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `mlspec --help`)."""
     # A build makes many objects that stay and hardly a cycle: looking for some costs time.
     gc.set_threshold(100_000)
+    # Pydantic would look through all installed packages for plugins, and run what it finds within the passes.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     with tolerant() as stdout:
         code = _run(arguments)
         stdout.flush()

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from mlspec.characters import quoted
-from mlspec.suggest import closest
+from mlspec.characters import visible
+from mlspec.suggest import closest, listed
 
 Kind = Literal["file", "folder", "special", "dead link", "link loop", "nothing"]
 
@@ -37,7 +38,7 @@ def kind_of(path: Path) -> Kind:
         OSError: the system doesn't let it be seen.
     """
     try:
-        mode = os.stat(path).st_mode
+        mode = path.stat().st_mode
     except ValueError:  # a NUL or half a pair: no file can have this name
         return "nothing"
     except OSError as problem:
@@ -45,10 +46,22 @@ def kind_of(path: Path) -> Kind:
             return "link loop"
         if problem.errno not in _NOTHING_CAN_BE_THERE:
             raise
-        return "dead link" if os.path.islink(path) else "nothing"
+        return "dead link" if os.path.islink(path) else "nothing"  # noqa: PTH114 - Path's own raises
     if stat.S_ISDIR(mode):
         return "folder"
     return "file" if stat.S_ISREG(mode) else "special"
+
+
+def lacking(folder: Path, names: Iterable[str]) -> str:
+    """Which of these files the folder lacks, as a sentence: `a is a folder`, `a and b are missing`; or nothing.
+
+    Raises:
+        OSError: the system doesn't let it be seen.
+    """
+    wrong = {name: kind for name in names if (kind := kind_of(folder / name)) != "file"}
+    if len(wrong) > 1 and set(wrong.values()) == {"nothing"}:
+        return f"{listed(map(visible, wrong))} are missing"
+    return listed(f"{visible(name)} {NO_FILE[kind]}" for name, kind in wrong.items()) if wrong else ""
 
 
 def check_readable(file: Path) -> None:
@@ -70,9 +83,10 @@ def told(problem: OSError, place: Path, shown: Callable[[Path], str]) -> tuple[s
     path = Path(problem.filename) if isinstance(problem.filename, str) else place
     reason = (problem.strerror or "the system gives no reason").lower()
     if not isinstance(problem, PermissionError):
-        return f"{quoted(shown(path))} can't be read: {reason}", "are its disk and the connection to it all right?"
-    blocking = quoted(shown(_blocking(path)))
-    return f"{blocking} can't be read: {reason}", f"check its permissions: ls -ld {blocking}"
+        message = f"'{visible(shown(path))}' can't be read: {reason}"
+        return message, "are its disk and the connection to it all right?"
+    blocking = visible(shown(_blocking(path)))
+    return f"'{blocking}' can't be read: {reason}", f"check its permissions: ls -ld {shlex.quote(blocking)}"
 
 
 def near_folder(base: Path, path: str) -> str | None:
@@ -100,7 +114,7 @@ def _blocking(path: Path) -> Path:
     """The path itself if it can be seen, else the folder that doesn't let its content be seen."""
     for place in (path, *path.parents):
         try:
-            os.stat(place)
+            place.stat()
         except OSError:
             continue
         return place

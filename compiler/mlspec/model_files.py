@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from mlspec.characters import visible
 from mlspec.looking import NO_FILE, kind_of
@@ -89,6 +90,21 @@ def tensors(path: Path) -> dict[str, Tensor]:
     return found
 
 
+def files_below(folder: Path) -> Iterator[str]:
+    """The paths of all regular files of the folder and of those in it; linked folders are left out.
+
+    Raises:
+        OSError: a folder can't be read.
+    """
+    for place, _, names in os.walk(folder, onerror=_refuse):
+        paths = (Path(place, name) for name in names)
+        yield from (path.relative_to(folder).as_posix() for path in paths if kind_of(path) == "file")
+
+
+def _refuse(problem: OSError) -> None:
+    raise problem
+
+
 def fingerprint(folder: Path, names: Iterable[str]) -> tuple[ModelFile, ...]:
     """Sizes and digests of these files, sorted by name.
 
@@ -110,7 +126,7 @@ def _file(folder: Path, name: str) -> ModelFile:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def _opened(path: Path) -> Iterator[BufferedReader]:
     """The regular file: anything else is refused before it is opened, as a pipe would keep us waiting."""
     kind = kind_of(path)
     if kind != "file":
@@ -119,7 +135,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _raw_header(path: Path, file: BinaryIO) -> bytes:
+def _raw_header(path: Path, file: BufferedReader) -> bytes:
     """The length prefix and the JSON header, and no byte more."""
     handle = file.fileno()
     length = int.from_bytes(prefix, "little") if len(prefix := os.pread(handle, 8, 0)) == 8 else 0

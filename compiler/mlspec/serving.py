@@ -94,6 +94,8 @@ def running(command: list[str], bundle: Path, output: IO[bytes] | None = None) -
     SIGTERM, and the SIGHUP of a terminal that closes, end the block as Ctrl-C does: by KeyboardInterrupt.
     """
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true"}
+    # The command line's own setting: a service may have plugins.
+    environment.pop("PYDANTIC_DISABLE_PLUGINS", None)
     with _interrupted_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         process = subprocess.Popen(  # noqa: S603 - an argument list of our own
             command, cwd=bundle, env=environment, start_new_session=True, stdout=output, stderr=output

@@ -57,8 +57,8 @@ def format_file(path: Path, *, check: bool, shown: str = "") -> bool:
         CommandError: it can't be read, formatted or written.
     """
     shown = shown or str(path)
+    old = _content(path, shown)
     try:
-        old = path.read_bytes()
         new = formatted(old.decode("utf-8"), shown).encode("utf-8")
         if new != old and not check:
             replace_file(path, new)
@@ -66,6 +66,19 @@ def format_file(path: Path, *, check: bool, shown: str = "") -> bool:
         message = f"{shown}: byte {problem.start + 1} is no UTF-8"
         raise CommandError("not-formattable", message, "save the file as UTF-8") from problem
     except OSError as problem:
-        reason = (problem.strerror or "can't be read or written").lower()
+        reason = (problem.strerror or "can't be written").lower()
         raise CommandError("not-formattable", f"{shown}: {reason}") from problem
     return new != old
+
+
+def _content(path: Path, shown: str) -> bytes:
+    """What the file holds, read as `check` reads it: no pipe, no device, nothing without an end."""
+    from mlspec.characters import quoted
+    from mlspec.diagnostics import Diagnostic
+    from mlspec.passes.load.reading import read_bytes
+
+    content = read_bytes(path, shown)
+    if isinstance(content, Diagnostic):
+        named = quoted(shown) in content.message
+        raise CommandError(content.code, content.message if named else f"{shown}: {content.message}", content.help)
+    return content

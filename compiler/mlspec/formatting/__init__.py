@@ -10,7 +10,7 @@ from __future__ import annotations
 from mlspec.formatting.layout import laid_out
 from mlspec.formatting.meaning import comments, meaning
 from mlspec.formatting.order import ordered
-from mlspec.formatting.scan import Scanned
+from mlspec.formatting.scan import scanned
 
 __all__ = ["comments", "formatted_text", "meaning"]
 
@@ -23,7 +23,7 @@ def formatted_text(text: str) -> str:
         ValueError: the layout would change what the text says.
     """
     plain = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
-    said = (meaning(plain), comments(plain))
+    said = (comments(plain), meaning(plain))  # the first of them refuses what is nested too deep
     new = laid_out(_with_newline(plain))
     for candidate in (ordered(new), new):
         found = _if_it_says(candidate, said)
@@ -32,13 +32,13 @@ def formatted_text(text: str) -> str:
     raise ValueError("its layout can't be changed without changing what it says")
 
 
-def _if_it_says(text: str, said: tuple[str, list[str]]) -> str | None:
+def _if_it_says(text: str, said: tuple[list[str], str]) -> str | None:
     """The text, laid out, if it still says the same."""
     from ruamel.yaml.error import MarkedYAMLError
 
     try:
         new = laid_out(text)
-        return new if (meaning(new), comments(new)) == said else None
+        return new if (comments(new), meaning(new)) == said else None
     except MarkedYAMLError:
         return None
 
@@ -47,7 +47,10 @@ def _with_newline(text: str) -> str:
     """The text with a newline at its end, which must not become part of a block scalar."""
     if text.endswith("\n"):
         return text
-    for token in Scanned(text).tokens:
+    cut = text.rstrip(" ")
+    if cut.endswith("\n") and meaning(cut) == meaning(text):
+        return cut
+    for token in scanned(text).tokens:
         if token.is_block_scalar and token.body_end == len(text):
             header = text[token.start : token.end].rstrip("+-") + "-"
             return f"{text[: token.start]}{header}{text[token.end :]}\n"

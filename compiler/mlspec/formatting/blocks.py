@@ -107,6 +107,8 @@ class Blocks:
     def _take_in_flow(self, token: Token) -> None:
         self._flow_depth += (token.kind in _OPENING) - (token.kind in _CLOSING)
         self._take_lines(token, self._flow_line, self._flow_shift)
+        # The next token takes the lines from here: each line is looked at once, however long the list.
+        self._flow_line = max(self._flow_line, self.scanned.line(token.end))
 
     def _take_lines(self, token: Token, first: int, shift: int) -> None:
         begin, last = self.scanned.line(token.start), self.scanned.line(token.end)

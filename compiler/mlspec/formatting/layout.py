@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from mlspec.formatting.blocks import STEP, Blocks, Level
-from mlspec.formatting.scan import Scanned, indent
+from mlspec.formatting.scan import Scanned, indent, scanned
 
 BEFORE_COMMENT = 2
 """Spaces between a line's content and its comment, at least: comments that stand in a column stay in it."""
@@ -18,8 +18,8 @@ def laid_out(text: str) -> str:
     Raises:
         ruamel.yaml.error.MarkedYAMLError: the text can't be scanned.
     """
-    scanned = Scanned(text)
-    layout = _Layout(scanned, Blocks(scanned))
+    found = scanned(text)
+    layout = _Layout(found, Blocks(found))
     return "".join(f"{line}\n" for line in layout.lines())
 
 

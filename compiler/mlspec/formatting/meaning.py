@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlspec.formatting.scan import Scanned
+from mlspec.formatting.scan import scanned
 
 
 @dataclass
@@ -51,9 +51,9 @@ def meaning(text: str) -> str:
 
 def comments(text: str) -> list[str]:
     """All comments, sorted, without the spaces around them."""
-    scanned = Scanned(text)
-    columns = ((line, scanned.comment_column(line)) for line in range(len(scanned.lines)))
-    return sorted(scanned.lines[line][column:].rstrip() for line, column in columns if column is not None)
+    found = scanned(text)
+    columns = ((line, found.comment_column(line)) for line in range(len(found.lines)))
+    return sorted(found.lines[line][column:].rstrip() for line, column in columns if column is not None)
 
 
 def _refuse_second_document(kind: str, around: _Open, event: Any) -> None:

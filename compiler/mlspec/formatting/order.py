@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mlspec.formatting.scan import Scanned, indent
+from mlspec.formatting.scan import Scanned, indent, scanned
 
 ORDERS: Mapping[tuple[str, ...], Sequence[str]] = {
     (): ("apiVersion", "kind", "metadata", "model", "service", "targets", "tests", "roots", "templates"),
@@ -32,11 +32,10 @@ def ordered(text: str) -> str:
     """The laid-out text with its keys in order.
 
     Keys that no order names come last, as they stood. Comments above a key go with it; those at the head of the
-    file, up to a blank line, and those at its end stay there.
+    file, up to a blank line, and those at the end of a map stay there.
     """
-    scanned = Scanned(text)
-    lines = scanned.lines
-    for found in sorted(_maps(scanned), key=lambda m: -len(m.path)):
+    lines = list(scanned(text).lines)
+    for found in sorted(_maps(scanned(text)), key=lambda m: -len(m.path)):
         _sort(lines, found, ORDERS[found.path])
     return "\n".join(lines)
 
@@ -99,14 +98,13 @@ def _first_start(lines: Sequence[str], found: _Map) -> int:
 
 
 def _content_end(lines: Sequence[str], found: _Map) -> int:
-    """The line behind the map: comments that are indented like its keys are part of it."""
+    """The line behind what the last key takes along: comments below it, indented like the keys, end the map."""
     end = min(found.end, len(lines))
     last = found.keys[-1][1]
     while end > last + 1 and (not lines[end - 1].strip() or indent(lines[end - 1]) < found.column):
         end -= 1
-    if not found.path:
-        while end > last + 1 and (not lines[end - 1].strip() or _is_comment(lines[end - 1], 0)):
-            end -= 1
+    while end > last + 1 and (not lines[end - 1].strip() or _is_comment(lines[end - 1], found.column)):
+        end -= 1
     return end
 
 

@@ -6,10 +6,13 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
+from mlspec.passes.load.nodes import MAX_DEPTH
+
 _BLOCK_HEADER = re.compile(r"[|>][-+0-9]*")
+_ENDS = ("BlockEnd", "MappingEnd", "SequenceEnd")
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,11 @@ class Token:
 
 
 class Scanned:
-    """A text and its tokens. Lines count from 0 and end at `\\n` only."""
+    """A text and its tokens, which nobody changes. Lines count from 0 and end at `\\n` only."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.lines = text.split("\n")
+        self.lines = tuple(text.split("\n"))
         self.tokens = tuple(_tokens(text))
 
     @cached_property
@@ -85,6 +88,12 @@ class Scanned:
         return at if at >= 0 and line not in self.bodies else None
 
 
+@lru_cache(maxsize=2)
+def scanned(text: str) -> Scanned:
+    """The text with its tokens. Scanning is what formatting takes its time for, and a laid-out text comes again."""
+    return Scanned(text)
+
+
 def indent(line: str) -> int:
     """The number of spaces at the line's start."""
     return len(line) - len(line.lstrip(" "))
@@ -93,14 +102,26 @@ def indent(line: str) -> int:
 def _tokens(text: str) -> Iterator[Token]:
     from ruamel.yaml import YAML
 
+    depth = 0
     for found in YAML(typ="safe", pure=True).scan(text):
         token = _token(found)
+        depth += token.kind.endswith(("MappingStart", "SequenceStart")) - token.kind.endswith(_ENDS)
+        _refuse_depth(depth, found)
         if not token.is_block_scalar:
             yield token
             continue
         header = _BLOCK_HEADER.match(text, token.start)
         end = header.end() if header else token.start
         yield Token(token.kind, token.start, end, token.value, token.style, token.end)
+
+
+def _refuse_depth(depth: int, found: Any) -> None:
+    """Each level costs the scanner time at every token below it: nesting that no spec may have would take minutes."""
+    from ruamel.yaml.scanner import ScannerError
+
+    if depth > MAX_DEPTH:
+        problem = f"more than {MAX_DEPTH} levels of nesting"
+        raise ScannerError(problem=problem, problem_mark=found.start_mark)
 
 
 def _token(found: Any) -> Token:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from mlspec.characters import shortened, visible
 from mlspec.diagnostics import Report
 from mlspec.hub import snapshot_folder
+from mlspec.looking import NO_FILE, Kind, check_readable, kind_of, near_folder, stays_inside, told
 from mlspec.model.document import Document, Pointer
-from mlspec.model.facts import Facts, Located, ModelRef
+from mlspec.model.facts import Facts, Located, ModelFacts, ModelRef
 from mlspec.model.spec import Source, Spec
 from mlspec.runners import Runner
 from mlspec.workspace import Workspace
+
+_LONGEST_PATH_IN_A_MESSAGE = 200
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ def inspect(
     """The facts of all models and where they are; None after a fault was reported."""
     faults = ModelFaults(document, report)
     located = locate_all(spec, runner, document, workspace, report)
-    facts = [runner.inspect(found.ref, found.folder, faults) for found in located or ()]
+    facts = [_inspected(found, runner, workspace, faults) for found in located or ()]
     _check_user_files(runner.user_files(spec.model), workspace, faults)
     if located is None or report.failed:
         return None
@@ -52,37 +56,77 @@ def locate_all(
     return found if len(found) == len(places) else None
 
 
+def _inspected(found: Located, runner: Runner, workspace: Workspace, faults: ModelFaults) -> ModelFacts | None:
+    try:
+        return runner.inspect(found.ref, found.folder, faults)
+    except OSError as problem:
+        _unreadable(problem, found.folder, found.ref, found.ref.pointer, workspace, faults)
+        return None
+
+
 def _locate(ref: ModelRef, workspace: Workspace, faults: ModelFaults, spec: str) -> Path | None:
     source = ref.source
     if source.path is not None:
-        return _in_project(ref, source, source.path, workspace, faults)
+        base = _base_of(source, ref, workspace, faults)
+        return base and _in_folder(ref, base, source.path, workspace, faults)
     if source.hf is not None and source.revision is not None:
         return _in_hub_cache(ref, source.hf, source.revision, workspace, faults, spec)
     return _in_store(ref, source.store or "", workspace, faults)
 
 
-def _in_project(ref: ModelRef, source: Source, path: str, workspace: Workspace, faults: ModelFaults) -> Path | None:
-    base = workspace.root
-    if source.root is not None:
-        bound = workspace.roots.get(source.root)
-        if bound is None:
-            help = f"give --root {source.root}=DIR, or set {_variable(source.root, workspace)}"
-            faults.error("root-unbound", f"the root '{source.root}' isn't bound here", ref.pointer, help=help)
-            return None
-        base = bound
-    folder = base / path
-    if not _stays_inside(folder, base):
-        message = f"'{path}' is a link that leads out of the {'root' if source.root else 'project'}"
+def _base_of(source: Source, ref: ModelRef, workspace: Workspace, faults: ModelFaults) -> Path | None:
+    """What a path starts from: the project, or a root that is bound here."""
+    if source.root is None:
+        return workspace.root
+    bound = workspace.roots.get(source.root)
+    if bound is None:
+        help = f"give --root {source.root}=DIR, or set {_variable(source.root, workspace)}"
+        faults.error("root-unbound", f"the root '{source.root}' isn't bound here", ref.pointer, help=help)
+    return bound
+
+
+def _in_folder(ref: ModelRef, base: Path, path: str, workspace: Workspace, faults: ModelFaults) -> Path | None:
+    folder, pointer, root = base / path, (*ref.pointer, "path"), ref.source.root
+    if not stays_inside(folder, base):
+        message = f"'{path}' is a link that leads out of the {'root' if root else 'project'}"
         help = "declare the place as a root in mlspec.yaml and name it by root and path"
-        faults.error("path-outside", message, (*ref.pointer, "path"), help=help)
+        faults.error("path-outside", message, pointer, help=help)
         return None
-    if not folder.is_dir():
-        problem = f"'{path}' is a file, not a folder" if folder.exists() else f"there is no folder '{path}'"
-        where = f"in the root '{source.root}'" if source.root else "paths start at the project's root"
-        help = f"{where}: {workspace.root.name}/" if not source.root else where
-        faults.error("model-not-found", problem, (*ref.pointer, "path"), help=help)
+    try:
+        kind = kind_of(folder)
+    except OSError as problem:
+        _unreadable(problem, folder, ref, pointer, workspace, faults)
         return None
-    return folder
+    if kind == "folder":
+        return folder
+    start = _start(ref.source, base, workspace)
+    faults.error("model-not-found", _no_folder(kind, path), pointer, help=_remedy(kind, base, path, start))
+    return None
+
+
+def _no_folder(kind: Kind, path: str) -> str:
+    shown = f"'{shortened(path, _LONGEST_PATH_IN_A_MESSAGE)}'"
+    if kind == "nothing":
+        return f"there is no folder {shown}"
+    return f"{shown} {NO_FILE[kind] if 'link' in kind else 'is a file'}, not a folder"
+
+
+def _remedy(kind: Kind, base: Path, path: str, start: str) -> str:
+    parent = PurePosixPath(path).parent
+    if kind == "file":
+        own = "put the model into a folder of its own and name that"
+        return f"name its folder: '{parent}'" if parent.parts else own
+    if kind in ("dead link", "link loop"):
+        return "make the link lead to the model's folder, or copy the folder there"
+    near = near_folder(base, path) if kind == "nothing" else None
+    return f"did you mean '{visible(near)}'? ({start})" if near else start
+
+
+def _start(source: Source, base: Path, workspace: Workspace) -> str:
+    """Where paths start, for a remedy: what a root is bound to may be what is wrong."""
+    if source.root is None:
+        return f"paths start at the project's root: {workspace.root.name}/"
+    return f"the root '{source.root}' is {visible(str(base))}{'' if base.is_dir() else ', which is no folder'}"
 
 
 def _in_hub_cache(
@@ -97,29 +141,53 @@ def _in_hub_cache(
 
 def _in_store(ref: ModelRef, tag: str, workspace: Workspace, faults: ModelFaults) -> Path | None:
     name, _, version = tag.partition(":")
-    folder = workspace.model_store / name / version
-    if folder.is_dir():
-        return folder
+    folder, pointer = workspace.model_store / name / version, (*ref.pointer, "store")
+    try:
+        if kind_of(folder) == "folder":
+            return folder
+    except OSError as problem:
+        _unreadable(problem, folder, ref, pointer, workspace, faults)
+        return None
     help = "bentoml models list shows what is there; BENTOML_HOME says which store"
-    faults.error("model-not-found", f"'{tag}' isn't in BentoML's model store", (*ref.pointer, "store"), help=help)
+    faults.error("model-not-found", f"'{tag}' isn't in BentoML's model store", pointer, help=help)
     return None
+
+
+def _unreadable(
+    problem: OSError, place: Path, ref: ModelRef, pointer: Pointer, workspace: Workspace, faults: ModelFaults
+) -> None:
+    message, help = told(problem, place, _shown_in(workspace))
+    faults.error("model-unreadable", f"{ref.role}: {message}", pointer, help=help)
 
 
 def _check_user_files(paths: Mapping[Pointer, str], workspace: Workspace, faults: ModelFaults) -> None:
     for pointer, path in paths.items():
         file = workspace.root / path
-        if not _stays_inside(file, workspace.root):
-            message = f"'{path}' is a link that leads out of the project"
-            faults.error("path-outside", message, pointer, help="copy the file into the project")
-        elif not file.is_file():
-            message = f"there is no file '{path}'"
-            faults.error(
-                "file-missing", message, pointer, help=f"paths start at the project's root: {workspace.root.name}/"
-            )
+        try:
+            _check_user_file(file, path, pointer, workspace, faults)
+        except OSError as problem:
+            message, help = told(problem, file, _shown_in(workspace))
+            faults.error("file-unreadable", message, pointer, help=help)
 
 
-def _stays_inside(path: Path, base: Path) -> bool:
-    return path.resolve().is_relative_to(base.resolve())
+def _check_user_file(file: Path, path: str, pointer: Pointer, workspace: Workspace, faults: ModelFaults) -> None:
+    if not stays_inside(file, workspace.root):
+        message = f"'{path}' is a link that leads out of the project"
+        faults.error("path-outside", message, pointer, help="copy the file into the project")
+        return
+    kind = kind_of(file)
+    if kind == "file":
+        check_readable(file)
+        return
+    shown = f"'{shortened(path, _LONGEST_PATH_IN_A_MESSAGE)}'"
+    message = f"there is no file {shown}" if kind == "nothing" else f"{shown} {NO_FILE[kind]}, not a file"
+    faults.error("file-missing", message, pointer, help=f"paths start at the project's root: {workspace.root.name}/")
+
+
+def _shown_in(workspace: Workspace) -> Callable[[Path], str]:
+    """Shows a path as the specs of the project write it, one outside in full."""
+    root = workspace.root
+    return lambda path: str(path.relative_to(root) if path.is_relative_to(root) and path != root else path)
 
 
 def _variable(root: str, workspace: Workspace) -> str:

@@ -35,11 +35,12 @@ class Renderer:
             path: self._text(path, template, given, plain, report)
             for path, template in backend.templates(plan.target).items()
         }
+        copied = _copied(plan.copied, report)
         if report.failed:
             return None
         files = {path: text.encode() for path, text in texts.items() if text is not None}
         files |= {path: to_yaml(data) for path, data in backend.documents(plan).items()}
-        files |= {path: source.read_bytes() for path, source in plan.copied.items()}
+        files |= copied
         files["requirements.txt"] = "".join(f"{line}\n" for line in plan.requirements).encode()
         files[MARK] = to_json(plan_document(plan, files))
         return Bundle(plan.folder, dict(sorted(files.items())), plan.links)
@@ -76,6 +77,20 @@ class Renderer:
         file = str(self._folders.path(template) or template)
         help = f"compare it with: mlspec templates show {template}"
         report.error("template", problem, Span(file, line, 1, line, 1), help=help)
+
+
+def _copied(sources: Mapping[str, Path], report: Report) -> dict[str, bytes]:
+    """The files that a bundle takes over as they are."""
+    found = {}
+    for path, source in sources.items():
+        try:
+            found[path] = source.read_bytes()
+        except OSError as problem:
+            message = f"{source.name} can't be read: {(problem.strerror or str(problem)).lower()}"
+            report.error(
+                "file-unreadable", message, Span(str(source)), help="check that it is there, and its permissions"
+            )
+    return found
 
 
 def _frames(fault: BaseException) -> Iterator[TracebackType]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import filecmp
+import shlex
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mlspec.errors import CommandError
@@ -17,8 +18,10 @@ SPEC = Path("specs", "lora.yaml")
 MODELS = (Path("specs", "models", "tiny"), Path("specs", "models", "tiny-support"))
 
 
-def write_example(target: Path) -> Written:
+def write_example(target: Path, shown: Callable[[Path], str] = str) -> Written:
     """Write the example below `target`. What is there already and the same is left; the spec comes last.
+
+    `shown` is how the user would type a path.
 
     Raises:
         CommandError: something else is there, or it can't be written.
@@ -33,7 +36,7 @@ def write_example(target: Path) -> Written:
     new_file(target / SPEC, (shipped / SPEC).read_text(encoding="utf-8"))
     marked = mark_root(target, (target / SPEC).parent)
     paths = tuple(target / path for path in (SPEC, *missing))
-    return Written((*paths, *marked), (f"now: mlspec serve {SPEC}",))
+    return Written((*paths, *marked), (f"now: mlspec serve {shlex.quote(shown(target / SPEC))}",))
 
 
 def _is_there(shipped: Path, place: Path) -> bool:

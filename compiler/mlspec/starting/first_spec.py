@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def write_spec(model: Path | None, start: Start, output: Path | None = None, nam
     project = dns_label(start.root.name, "project")
     new_file(file, spec.text(project, _schema(start, file)))
     marked = mark_root(start.root, file.parent)
-    return Written((file, *marked), (*messages, f"now: mlspec check {start.shown(file)}"))
+    return Written((file, *marked), (*messages, f"now: mlspec check {shlex.quote(start.shown(file))}"))
 
 
 def _spec_to_fill_in(name: str | None) -> tuple[FirstSpec, tuple[str, ...]]:

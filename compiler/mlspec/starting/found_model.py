@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from mlspec.errors import CommandError
 from mlspec.hub import snapshots
+from mlspec.looking import NO_FILE, kind_of, told
 from mlspec.model_files import BadModelFileError, read_json
+from mlspec.runners.mlx_lm import facts
 
 HUB_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
@@ -42,16 +44,24 @@ def look(folder: Path, shown: str) -> FoundModel:
     Raises:
         CommandError: nothing that MLX reads, with what to do about it.
     """
-    if not folder.is_dir():
-        problem = "is a file, not a folder" if folder.exists() else "there is no such folder"
-        raise CommandError("model-not-found", f"{shown}: {problem}", "name the folder of an MLX model or adapter")
     try:
-        if (folder / "adapter_config.json").is_file():
-            return _adapter(folder, shown)
-        if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors")):
-            return FoundModel("model", context_length=context_length(folder))
-    except BadModelFileError as problem:
-        raise CommandError("bad-model-file", f"{shown}: {problem}", "fetch or train the model again") from problem
+        return _look(folder, shown)
+    except OSError as problem:
+        message, help = told(problem, folder, str)
+        raise CommandError("model-unreadable", message, help) from problem
+
+
+def _look(folder: Path, shown: str) -> FoundModel:
+    kind = kind_of(folder)
+    if kind != "folder":
+        wrong = {**NO_FILE, "file": "is a file", "nothing": "there is no such folder"}[kind]
+        problem = wrong if kind == "nothing" else f"{wrong}, not a folder"
+        raise CommandError("model-not-found", f"{shown}: {problem}", "name the folder of an MLX model or adapter")
+    if _is_file(folder / "adapter_config.json"):
+        return _adapter(folder, shown)
+    if _is_file(folder / "config.json") and any(_is_file(path) for path in folder.glob("model*.safetensors")):
+        return FoundModel("model", context_length=context_length(folder))
+    any(folder.iterdir())  # glob is silent about a folder that it can't list
     raise _not_mlx(folder, shown)
 
 
@@ -59,12 +69,23 @@ def context_length(folder: Path) -> int | None:
     """The tokens that a language model was made for, as its configuration says.
 
     Raises:
-        BadModelFileError: the configuration can't be read.
+        CommandError: the configuration can't be read.
     """
-    config = read_json(folder / "config.json")
-    text: Any = config.get("text_config")
-    length = (text if isinstance(text, dict) else config).get("max_position_embeddings")
-    return length if isinstance(length, int) and length > 0 else None
+    return facts.context_length(_configuration(folder / "config.json", str(folder)))
+
+
+def _configuration(path: Path, shown: str) -> dict[str, Any]:
+    try:
+        return read_json(path)
+    except BadModelFileError as problem:
+        raise CommandError("bad-model-file", f"{shown}: {problem}", "fetch or train the model again") from problem
+    except OSError as problem:
+        message, help = told(problem, path, str)
+        raise CommandError("model-unreadable", message, help) from problem
+
+
+def _is_file(path: Path) -> bool:
+    return kind_of(path) == "file"
 
 
 def find_base(name: str | None, near: Iterable[Path], cache: Path) -> Base | None:
@@ -76,7 +97,7 @@ def find_base(name: str | None, near: Iterable[Path], cache: Path) -> Base | Non
         return None
     for start in near:
         folder = start / name
-        if (folder / "config.json").is_file():
+        if _seen(folder / "config.json"):
             return Base(folder=folder)
     if not HUB_NAME.fullmatch(name):
         return None
@@ -84,13 +105,21 @@ def find_base(name: str | None, near: Iterable[Path], cache: Path) -> Base | Non
     return Base(hf=name, revision=commits[0] if len(commits) == 1 else None)
 
 
+def _seen(file: Path) -> bool:
+    """Whether it is there for us: an adapter's configuration may name any place of another computer."""
+    try:
+        return _is_file(file)
+    except OSError:
+        return False
+
+
 def _adapter(folder: Path, shown: str) -> FoundModel:
-    config = read_json(folder / "adapter_config.json")
+    config = _configuration(folder / "adapter_config.json", shown)
     if "peft_type" in config or "fine_tune_type" not in config:
         message = f"{shown}: an adapter in PEFT's format, not in mlx_lm's"
         help = "train it with mlx_lm.lora, or fuse it into its base model and convert that: mlx_lm.convert"
         raise CommandError("model-format", message, help)
-    if not (folder / "adapters.safetensors").is_file():
+    if not _is_file(folder / "adapters.safetensors"):
         message = f"{shown}: adapter_config.json is there, adapters.safetensors is missing"
         raise CommandError("model-format", message, "mlx_lm.lora writes both into its --adapter-path")
     base = config.get("model")
@@ -105,6 +134,7 @@ def _not_mlx(folder: Path, shown: str) -> CommandError:
     if any(file for pattern in _PICKLES for file in folder.glob(pattern)):
         message = f"{shown}: holds PyTorch pickles only; mlspec never opens a pickle"
         return CommandError("model-format", message, _CONVERT)
-    missing = "model.safetensors" if (folder / "config.json").is_file() else "config.json"
+    missing = "model.safetensors" if _is_file(folder / "config.json") else "config.json"
+    kind = kind_of(folder / missing)
     help = "name the folder that holds config.json and model.safetensors, or adapter_config.json"
-    return CommandError("model-format", f"{shown}: no MLX model: {missing} is missing", help)
+    return CommandError("model-format", f"{shown}: no MLX model: {missing} {NO_FILE[kind]}", help)

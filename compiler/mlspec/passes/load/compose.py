@@ -20,12 +20,12 @@ from ruamel.yaml.events import (
 
 from mlspec.characters import quoted
 from mlspec.diagnostics import Related, Report
-from mlspec.passes.load.nodes import AliasNode, ListNode, MapNode, Node, ScalarNode
+from mlspec.passes.load.nodes import MAX_DEPTH, AliasNode, ListNode, MapNode, Node, ScalarNode
+from mlspec.passes.load.remedies import of_empty_file, of_second_document
 from mlspec.passes.load.scalar_nodes import CORE_TAGS, scalar_node, shown_tag
 from mlspec.passes.load.syntax import report_syntax_error
 from mlspec.source_text import SourceText
 
-MAX_DEPTH = 64
 MAX_ALIASED_NODES = 100_000
 _NO_MERGE = "write the keys out, or let an alias stand for the whole map: `service: *shared`"
 
@@ -65,20 +65,24 @@ class _Composer:
                 root = self._node(next(self._events), 0)
                 self._check_last()
                 return None if self._empty(root) else root
-        self._error("empty-file", "the file holds no YAML", 0, 0, "`mlspec init` writes a spec to start from")
+        self._error("empty-file", "the file holds no YAML", 0, 0, self._remedy_if_empty)
         return None
+
+    @property
+    def _remedy_if_empty(self) -> str:
+        return of_empty_file(self._source.shown)
 
     def _empty(self, root: Node) -> bool:
         if not (isinstance(root, ScalarNode) and root.value is None):
             return False
-        self._error("empty-file", "the document is empty", root.start, root.end, "`mlspec init` writes a spec")
+        self._error("empty-file", "the document is empty", root.start, root.end, self._remedy_if_empty)
         return True
 
     def _check_last(self) -> None:
         for event in self._events:
             if isinstance(event, DocumentStartEvent):
                 start, end = _range(event)
-                help = "put each spec into a file of its own"
+                help = of_second_document(self._source.shown)
                 self._error("yaml-many-documents", "a second document starts here", start, end, help)
                 return
 

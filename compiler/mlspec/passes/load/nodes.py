@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from mlspec.passes.load.scalars import Scalar
 
+MAX_DEPTH = 64
+"""Levels of nesting that a file may have."""
 _CHARACTERS_A_NODE = 64
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlspec.characters import quoted
 from mlspec.diagnostics import Diagnostic, Report, Span
+from mlspec.passes.load import remedies
 from mlspec.source_text import SourceText
 from mlspec.suggest import closest
 
@@ -20,7 +21,7 @@ _MOST_NEIGHBOURS = 2000
 
 def read(path: Path, shown: str, report: Report) -> str | None:
     """The file's text without a byte order mark; None after a fault was reported."""
-    content = _bytes(path, shown)
+    content = read_bytes(path, shown)
     if isinstance(content, bytes) and content.startswith(_BOM):
         content = content[len(_BOM) :]
         report.error("yaml-bom", "the file starts with a byte order mark", Span(shown), help=_WITHOUT_MARK)
@@ -31,7 +32,8 @@ def read(path: Path, shown: str, report: Report) -> str | None:
     return None
 
 
-def _bytes(path: Path, shown: str) -> bytes | Diagnostic:
+def read_bytes(path: Path, shown: str) -> bytes | Diagnostic:
+    """The content of a regular file that isn't too large, or what is wrong with it. Nothing else is ever opened."""
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode):
@@ -64,22 +66,24 @@ def _not_utf8(content: bytes, offset: int, shown: str) -> Diagnostic:
 
 def _not_a_file(mode: int, shown: str) -> Diagnostic:
     if stat.S_ISDIR(mode):
-        return _fault("not-a-file", f"{quoted(shown)} is a folder", shown, "name a spec file in it")
-    return _fault("not-a-file", f"{quoted(shown)} is not a regular file", shown, "name a file")
+        return _fault("not-a-file", f"{quoted(shown)} is a folder", shown, remedies.of_folder(shown))
+    return _fault("not-a-file", f"{quoted(shown)} is not a regular file", shown, remedies.of_device(shown))
 
 
 def _too_large(size_bytes: int, shown: str) -> Diagnostic:
-    message = f"the file has {size_bytes:,} bytes; a spec may have {MAX_BYTES:,}"
-    return _fault("file-too-large", message, shown, "is this a spec? Weights and data lie in files of their own")
+    message = f"the file has {size_bytes:,} bytes; {MAX_BYTES:,} is the limit"
+    return _fault("file-too-large", message, shown, remedies.of_large_file(shown))
 
 
 def _unreadable(error: OSError | ValueError, shown: str) -> Diagnostic:
     reason = (isinstance(error, OSError) and error.strerror) or str(error)
-    return _fault("file-unreadable", f"the file can't be read: {reason}", shown, "check the file's permissions")
+    return _fault("file-unreadable", f"the file can't be read: {reason}", shown, remedies.of_error(error))
 
 
 def _not_found(path: Path, shown: str) -> Diagnostic:
     folder = path.parent
+    if path.is_symlink():
+        return _fault("file-not-found", f"{quoted(shown)} is a link to nothing", shown, remedies.of_dead_link(shown))
     if not folder.is_dir():
         help = f"there is no folder {quoted(str(Path(shown).parent))}"
     else:

@@ -16,7 +16,7 @@ from mlspec.model.spec import Spec
 from mlspec.passes.validate.checker import CHECK, misfits, shipped
 from mlspec.passes.validate.checks import Known, run_check
 from mlspec.passes.validate.findings import Findings
-from mlspec.passes.validate.rules import ModelFaults, check_limits, check_task, check_tests
+from mlspec.passes.validate.rules import ModelFaults, check_keys_without_runner, check_limits, check_task, check_tests
 from mlspec.passes.validate.secrets import check_secrets
 from mlspec.passes.validate.typed import typed, without_free_keys
 from mlspec.passes.validate.wording import report_misfit
@@ -31,6 +31,7 @@ def validate(document: Document, report: Report, *, roots: Collection[str] = ())
     if _is_other_file(data, "ModelService", findings):
         return None
     check_secrets(data, findings)
+    check_keys_without_runner(data, findings)
     _check_schema(shipped("mlspec"), data, (), findings, known)
     check_limits(data, findings)
     model = _checked_model(data, findings, known)

@@ -60,6 +60,7 @@ class Findings:
     def leave_out(self, pointer: Pointer) -> None:
         """Nothing is said of this value, as its fault was told elsewhere; but it can't be given a type."""
         self._unreadable.add(pointer)
+        self._said |= {(pointer, "key"), (pointer, "value")}
 
     @property
     def failed(self) -> bool:

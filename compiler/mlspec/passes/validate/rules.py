@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from mlspec.characters import quoted
 from mlspec.model.document import Pointer
+from mlspec.passes.validate.checker import shipped
 from mlspec.passes.validate.findings import Findings
 from mlspec.runners import Runner
-from mlspec.suggest import did_you_mean, listed
+from mlspec.suggest import closest, did_you_mean, listed
 
 _BASE = "base"
 _ADAPTERS = "adapters/"
+_MOST_SUGGESTIONS = 50
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,29 @@ def check_limits(data: Any, findings: Findings) -> None:
         message = f"requests get {given:,} tokens by default, and may ask for {limit:,} (service.limits.max_tokens)"
         help = f"lower it to {limit}, or raise the limit"
         findings.error("limit-conflict", message, ("model", "sampling", "max_tokens"), help=help)
+
+
+def check_keys_without_runner(data: Any, findings: Findings) -> None:
+    """Without a runner the schema knows no other key of `model`: keys that are nearly one of a built-in runner's."""
+    model = data.get("model") if isinstance(data, dict) else None
+    if not isinstance(model, dict) or "runner" in model:
+        return
+    known = _keys_of_built_in_runners()
+    unused = [key for key in known if key not in model]
+    unknown = (key for key in model if key not in known and not key.startswith("x-"))
+    for key in islice(unknown, _MOST_SUGGESTIONS):
+        near = closest(key, unused)
+        if near == "runner":
+            findings.leave_out(("model", "runner"))
+        if near:
+            message = f"{quoted(key)} is not a key of model"
+            findings.error("unknown-key", message, ("model", key), at="key", label=f"did you mean '{near}'?")
+
+
+def _keys_of_built_in_runners() -> set[str]:
+    schema = shipped("mlspec")
+    blocks = (branch["then"]["$ref"].rpartition("/")[2] for branch in schema["properties"]["model"]["allOf"])
+    return {key for block in blocks for key in schema["$defs"][block]["properties"]}
 
 
 def _number(data: Any, pointer: Pointer) -> int | None:

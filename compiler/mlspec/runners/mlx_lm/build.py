@@ -58,7 +58,7 @@ class MlxLmRunner:
 
     def plan(self, spec: Spec, facts: Facts, target: Target, faults: Faults) -> RunnerPlan | None:
         context = _context_length(spec.model, facts.of("base"), faults)
-        if context is None:
+        if context is None or not _of_one_kind(spec.model, facts, faults):
             return None
         chosen = (context, _default_adapter(spec.model), _sampling(spec), _preload(target))
         concurrency = _concurrency(spec)
@@ -97,6 +97,18 @@ def _context_length(model: MlxLmModel, base: ModelFacts, faults: Faults) -> Deci
         faults.error("context-length", message, ("context_length",), help=f"at most {known}; leave it out for that")
         return None
     return Decision("model.context_length", model.context_length, "as the spec says", inputs[:1])
+
+
+def _of_one_kind(model: MlxLmModel, facts: Facts, faults: Faults) -> bool:
+    """A swap exchanges tensors of layers that are wrapped once, for one kind of adapter."""
+    kinds = [facts.of(_ADAPTERS + adapter.name).details["fine_tune_type"] for adapter in model.adapters]
+    strange = next((index for index, kind in enumerate(kinds) if kind != kinds[0]), None)
+    if strange is None:
+        return True
+    first, other = model.adapters[0].name, model.adapters[strange].name
+    message = f"'{other}' is an adapter of kind {kinds[strange]}, '{first}' of kind {kinds[0]}: no service has both"
+    faults.error("model-format", message, ("adapters", strange), help="give each kind a service of its own")
+    return False
 
 
 def _default_adapter(model: MlxLmModel) -> Decision:

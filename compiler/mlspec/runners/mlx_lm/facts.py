@@ -8,17 +8,29 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from mlspec.characters import visible
+from mlspec.looking import NO_FILE, kind_of, lacking
 from mlspec.model.facts import ModelFacts, ModelRef
 from mlspec.model_files import BadModelFileError, Tensor, fingerprint, read_json, tensors
 from mlspec.runners import Faults
+from mlspec.runners.mlx_lm.adapter_config import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    LARGEST_COUNT,
+    adapter_details,
+    check_tensors,
+)
 
 CONFIG = "config.json"
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapters.safetensors"
 INDEX = "model.safetensors.index.json"
+WEIGHTS = "model*.safetensors"
+ONE_FILE = "model.safetensors"
+
+LONGEST_CONTEXT = 100_000_000
+"""As in the schema: what a spec could say, too."""
 
 # What mlx_lm.load reads of a folder (mlx_lm.utils.load_model and transformers' tokenizer files).
-_READ: tuple[str, ...] = (CONFIG, INDEX, "model*.safetensors", "generation_config.json", "tokenizer*")
+_READ: tuple[str, ...] = (CONFIG, INDEX, WEIGHTS, "generation_config.json", "tokenizer*")
 _READ += (
     "special_tokens_map.json",
     "added_tokens.json",
@@ -28,17 +40,18 @@ _READ += (
     "*.tiktoken",
     "*.jinja",
 )
+_LONGEST_WORD = 100
 _OTHER_FORMATS = {".gguf": "GGUF", ".bin": "PyTorch pickle", ".pt": "PyTorch pickle", ".pth": "PyTorch pickle"}
 
 
 def inspect_base(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | None:
-    names = sorted(p.name for p in folder.iterdir() if p.is_file() and any(fnmatch(p.name, w) for w in _READ))
-    weights = [name for name in names if fnmatch(name, "model*.safetensors")]
-    if CONFIG not in names or not weights:
-        _no_mlx_model(ref, folder, weights, faults)
+    if lacking(folder, (CONFIG, _weights_of(folder))):
+        _no_mlx_model(ref, folder, faults)
         return None
     try:
         config = read_json(folder / CONFIG)
+        names = _names(folder)
+        weights = [name for name in names if fnmatch(name, WEIGHTS)]
         _check_shards(folder, weights)
         found = {name: t for weight in weights for name, t in tensors(folder / weight).items()}
         files = fingerprint(folder, names)
@@ -49,79 +62,131 @@ def inspect_base(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | No
 
 
 def inspect_adapter(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | None:
-    missing = [name for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS) if not (folder / name).is_file()]
-    if missing:
+    if missing := lacking(folder, (ADAPTER_CONFIG, ADAPTER_WEIGHTS)):
         _no_mlx_adapter(ref, folder, missing, faults)
         return None
     try:
         config = read_json(folder / ADAPTER_CONFIG)
+        if "peft_type" in config or "fine_tune_type" not in config:
+            _peft(ref, faults)
+            return None
         found = tensors(folder / ADAPTER_WEIGHTS)
+        details = adapter_details(config)
+        check_tensors(details["fine_tune_type"], found)
         files = fingerprint(folder, (ADAPTER_CONFIG, ADAPTER_WEIGHTS))
     except BadModelFileError as problem:
         faults.error("bad-model-file", f"{ref.role}: {problem}", ref.pointer, help="train or copy the adapter again")
         return None
-    if "peft_type" in config or "fine_tune_type" not in config:
-        _peft(ref, faults)
-        return None
-    parameters = config.get("lora_parameters") or {}
-    details = {"fine_tune_type": config["fine_tune_type"], "num_layers": config.get("num_layers"), **parameters}
     return ModelFacts(ref, files, _bytes(found), details)
+
+
+def context_length(config: Mapping[str, Any]) -> int | None:
+    """The tokens that a language model was made for, None if its configuration says nothing that can be true."""
+    return _count(_inner(config).get("max_position_embeddings"), LONGEST_CONTEXT)
+
+
+def _names(folder: Path) -> list[str]:
+    """What mlx_lm reads of the folder, sorted. Folders aren't: some are called `tokenizer`.
+
+    Raises:
+        BadModelFileError: one is a link to nothing, or a pipe at which reading would wait for ever.
+    """
+    found = []
+    for path in sorted(path for path in folder.iterdir() if any(fnmatch(path.name, wanted) for wanted in _READ)):
+        kind = kind_of(path)
+        if kind == "file":
+            found.append(path.name)
+        elif kind != "folder":
+            raise BadModelFileError(f"{visible(path.name)}: {NO_FILE[kind]}")
+    return found
+
+
+def _weights_of(folder: Path) -> str:
+    """A file of weights by its name: one that is there, else one that should be."""
+    names = sorted(path.name for path in folder.iterdir() if fnmatch(path.name, WEIGHTS))
+    return next((name for name in names if kind_of(folder / name) == "file"), min(names, default=ONE_FILE))
 
 
 def _check_shards(folder: Path, weights: list[str]) -> None:
     """All shards that an index names must be there: a download that broke off lacks some."""
-    if not (folder / INDEX).is_file():
+    if kind_of(folder / INDEX) == "nothing":
         return
     weight_map = read_json(folder / INDEX).get("weight_map")
     if not isinstance(weight_map, dict):
         raise BadModelFileError(f"{INDEX}: has no weight_map")
     missing = sorted({str(name) for name in weight_map.values()} - set(weights))
     if missing:
-        raise BadModelFileError(
-            f"{INDEX} names {', '.join(missing[:3])}, missing in the folder ({len(missing)} in all)"
-        )
+        named = visible(", ".join(missing[:3]))
+        raise BadModelFileError(f"{INDEX} names {named}, missing in the folder ({len(missing)} in all)")
 
 
 def _details(config: Mapping[str, Any], found: Mapping[str, Tensor]) -> dict[str, Any]:
-    text = config.get("text_config")
-    inner = {**config, **text} if isinstance(text, dict) else config
+    """What a plan tells of a model: whole numbers and short words, whatever else the configuration holds."""
+    inner, quantization = _inner(config), _inner(config).get("quantization")
     dtypes = Counter[str]()
     for tensor in found.values():
         dtypes[tensor.dtype] += tensor.size_bytes
-    length = inner.get("max_position_embeddings")
     return {
-        "model_type": inner.get("model_type"),
-        "context_length": length if isinstance(length, int) and length > 0 else None,
-        "layers": inner.get("num_hidden_layers"),
-        "vocabulary": inner.get("vocab_size"),
-        "quantization": inner.get("quantization"),
+        "model_type": _word(inner.get("model_type")),
+        "context_length": context_length(config),
+        "layers": _count(inner.get("num_hidden_layers")),
+        "vocabulary": _count(inner.get("vocab_size")),
+        "quantization": _quantization(quantization) if isinstance(quantization, dict) else None,
         "dtype": dtypes.most_common(1)[0][0] if dtypes else None,
     }
+
+
+def _inner(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration of the language model, in one that sees, too."""
+    text = config.get("text_config")
+    return {**config, **text} if isinstance(text, dict) else config
+
+
+def _quantization(given: Mapping[str, Any]) -> dict[str, Any]:
+    """How most layers are quantized; some models say it for each layer besides."""
+    told = {"group_size": _count(given.get("group_size")), "bits": _count(given.get("bits"))}
+    return {key: value for key, value in {**told, "mode": _word(given.get("mode"))}.items() if value is not None}
+
+
+def _count(value: object, largest: int = LARGEST_COUNT) -> int | None:
+    # The type itself: to isinstance, true is a whole number.
+    return value if type(value) is int and 1 <= value <= largest else None
+
+
+def _word(value: object) -> str | None:
+    return value if isinstance(value, str) and len(value) <= _LONGEST_WORD and visible(value) == value else None
 
 
 def _bytes(found: Mapping[str, Tensor]) -> int:
     return sum(tensor.size_bytes for tensor in found.values())
 
 
-def _no_mlx_model(ref: ModelRef, folder: Path, weights: list[str], faults: Faults) -> None:
-    if (folder / ADAPTER_CONFIG).is_file():
+def _no_mlx_model(ref: ModelRef, folder: Path, faults: Faults) -> None:
+    if kind_of(folder / ADAPTER_CONFIG) == "file":
         message = f"{ref.role}: the folder holds an adapter, not a model"
         faults.error("model-format", message, ref.pointer, help="name it under model.adapters")
         return
     other = next((kind for end, kind in _OTHER_FORMATS.items() if any(folder.glob(f"*{end}"))), None)
-    missing = CONFIG if weights or other is None else "model.safetensors"
-    message = f"{ref.role}: no MLX model: {missing} is missing" + (f"; the folder holds {other} files" if other else "")
-    help = "make one with: mlx_lm.convert --hf-path MODEL --mlx-path FOLDER"
-    faults.error("model-format", message, ref.pointer, help=help)
+    # A folder of another format has configurations of its own: what it lacks is the weights.
+    weights = lacking(folder, (_weights_of(folder),)) if other else ""
+    missing = weights or lacking(folder, (CONFIG, _weights_of(folder)))
+    message = f"{ref.role}: no MLX model: {missing}" + (f"; the folder holds {other} files" if other else "")
+    faults.error("model-format", message, ref.pointer, help=_remedy(folder, other))
 
 
-def _no_mlx_adapter(ref: ModelRef, folder: Path, missing: list[str], faults: Faults) -> None:
-    if (folder / "adapter_model.safetensors").is_file():
+def _remedy(folder: Path, other: str | None) -> str:
+    there = [kind_of(folder / name) for name in (CONFIG, _weights_of(folder))]
+    if other is None and there != ["nothing", "nothing"]:
+        return "fetch or copy the whole folder again: it needs both files, with their content"
+    return "make one with: mlx_lm.convert --hf-path MODEL --mlx-path FOLDER"
+
+
+def _no_mlx_adapter(ref: ModelRef, folder: Path, missing: str, faults: Faults) -> None:
+    if kind_of(folder / "adapter_model.safetensors") == "file":
         _peft(ref, faults)
         return
-    message = f"{ref.role}: no mlx_lm adapter: {' and '.join(missing)} missing"
     help = "mlx_lm.lora writes both into its --adapter-path"
-    faults.error("model-format", message, ref.pointer, help=help)
+    faults.error("model-format", f"{ref.role}: no mlx_lm adapter: {missing}", ref.pointer, help=help)
 
 
 def _peft(ref: ModelRef, faults: Faults) -> None:

@@ -11,7 +11,7 @@ from mlspec.model.facts import Facts, ModelFacts, ModelRef
 from mlspec.model.plan import Decision, RunnerPlan
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
-from mlspec.model_files import BadModelFileError, fingerprint
+from mlspec.model_files import BadModelFileError, files_below, fingerprint
 from mlspec.requirements import overridden
 from mlspec.runners import RUNNER_API, Faults
 from mlspec.runners.python.model import PythonModel, check_model
@@ -39,9 +39,8 @@ class PythonRunner:
         return (ModelRef("artifacts", model.artifacts, ("artifacts",)),) if model.artifacts else ()
 
     def inspect(self, ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | None:
-        names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         try:
-            files = fingerprint(folder, names)
+            files = fingerprint(folder, files_below(folder))
         except BadModelFileError as problem:
             faults.error("bad-model-file", f"{ref.role}: {problem}", ref.pointer, help="check the file")
             return None
