@@ -52,6 +52,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stderr.write(error.text())
         return FAILED if error.failed else FINDINGS
     except Exception as error:
+        # The last line of defence: what no pass foresaw is a bug of ours, and has its own exit code.
         if os.environ.get("MLSPEC_DEBUG"):
             raise
         python = sys.version.split()[0]

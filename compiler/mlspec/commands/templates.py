@@ -12,6 +12,7 @@ from mlspec.diagnostics import Report
 from mlspec.errors import CommandError
 from mlspec.exit_codes import OK, USAGE
 from mlspec.passes.project import open_workspace
+from mlspec.passes.templates import names
 from mlspec.rendering.environment import BUILT_IN
 from mlspec.resources import folder
 from mlspec.starting.project import new_file
@@ -33,7 +34,7 @@ def run(options: Namespace) -> int:
         sys.stderr.write(CommandError("usage", problem, "mlspec templates list | show NAME | eject NAME").text())
         return USAGE
     if options.action == "list":
-        print("\n".join(_names()))
+        print("\n".join(names()))
         return OK
     source = _source(options.name)
     if options.action == "show":
@@ -48,24 +49,18 @@ def _wrong_usage(options: Namespace) -> str:
     return "which template?" if options.name is None else ""
 
 
-def _names() -> list[str]:
-    root = folder("templates")
-    return sorted(p.relative_to(root).as_posix() for p in root.rglob(f"*{_ENDING}") if p.parts[-2] != "init")
-
-
 def _source(name: str) -> Path:
-    names = _names()
-    if name not in names:
-        help = _meant(name, names) or "mlspec templates list shows all"
+    if name not in names():
+        help = _meant(name) or "mlspec templates list shows all"
         raise CommandError("no-such-template", f"there is no template '{name}'", help)
     return folder("templates") / name
 
 
-def _meant(name: str, names: list[str]) -> str:
+def _meant(name: str) -> str:
     """The template whose name this is the end of, else the nearest one."""
     end = "/" + name.lower().lstrip("/").removesuffix(_ENDING) + _ENDING
-    whole = [known for known in names if f"/{known.lower()}".endswith(end)]
-    return f"did you mean '{whole[0]}'?" if len(whole) == 1 else did_you_mean(name, names)
+    whole = [known for known in names() if f"/{known.lower()}".endswith(end)]
+    return f"did you mean '{whole[0]}'?" if len(whole) == 1 else did_you_mean(name, names())
 
 
 def _eject(name: str, source: Path, here: Surroundings) -> int:
