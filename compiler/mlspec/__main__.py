@@ -1,7 +1,5 @@
 """`python -m mlspec`."""
 
-import sys
+from mlspec.cli import entry
 
-from mlspec.cli import main
-
-sys.exit(main())
+entry()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mlspec import __version__
 from mlspec.errors import CommandError
@@ -23,6 +23,16 @@ mlspec: internal error: {error}
   This is a bug of mlspec's, not of your spec. Please report it with the command, the spec and what
   MLSPEC_DEBUG=1 mlspec … prints (it shows where it happened). mlspec {version}, Python {python}.
 """
+
+
+def entry() -> NoReturn:
+    """The command `mlspec`.
+
+    Ends without taking the interpreter down: freeing what the libraries made takes a sixth of a build's time, and all
+    files are closed and all processes ended by then.
+    """
+    code = main()
+    os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -179,7 +189,3 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"'{text}' is no port: 1 to 65535")
     return int(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
