@@ -32,6 +32,7 @@ OPERATIONS: Mapping[str, str] = {
 }
 OUTER_PATHS = ("/metrics", "/livez", "/readyz", "/healthz")
 """What BentoML answers to GET before the application is asked: what comes here has another method."""
+KNOWN_PATHS = frozenset((*OPERATIONS, *OUTER_PATHS))
 _SECURITY = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
     "X-Frame-Options": "DENY",

@@ -12,25 +12,54 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.server.http import instruments
 from bentoml._internal.utils.analytics import usage_stats
 from bentoml.exceptions import BentoMLException, NotFound
 from prometheus_client import REGISTRY
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from mlspec_runtime.app import create_app
+from mlspec_runtime.app import KNOWN_PATHS, create_app
 from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import PlanError, load_plan
 from mlspec_runtime.served_model import ServedModel, create_runner, environment_error, missing_environment
 
 LOG = logging.getLogger("mlspec.bento")
+_ASKED_FOR = "mlspec.path"
 PARENT_POLL_S = 2.0
 LOG_LEVEL_VARIABLE = "MLSPEC_LOG_LEVEL"
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _NO_TELEMETRY_VARIABLE = "BENTOML_DO_NOT_TRACK"
+
+
+class BoundedTraffic(instruments.RunnerTrafficMetricsMiddleware):
+    """BentoML's own request metrics, by known paths only: it labels them by whatever path a client asks for, and
+    anybody could grow /metrics without end.
+    """
+
+    def __init__(self, app: ASGIApp, **options: Any) -> None:
+        super().__init__(_with_path_asked_for(app), **options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "path" in scope:
+            known = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
+            scope = {**scope, "path": known, _ASKED_FOR: scope["path"]}
+        await super().__call__(scope, receive, send)
+
+
+def _with_path_asked_for(app: ASGIApp) -> ASGIApp:
+    async def restored(scope: Scope, receive: Receive, send: Send) -> None:
+        path = {"path": scope[_ASKED_FOR]} if _ASKED_FOR in scope else {}
+        await app({**scope, **path}, receive, send)
+
+    return restored
+
+
+# BentoML looks the name up as it makes its application.
+setattr(instruments, instruments.RunnerTrafficMetricsMiddleware.__name__, BoundedTraffic)
 
 
 class Bundle:

@@ -61,7 +61,7 @@ class Exchange:
             task.cancel()
 
     def _too_late(self) -> ServiceError:
-        message = f"no whole answer within {self._timeout_s:g} s; ask for less (max_tokens), or later"
+        message = f"no whole answer within {self._timeout_s:g} s; ask for less, or later"
         return ServiceError("deadline_exceeded", message, 504)
 
     def failed(self, error: ServiceError) -> dict[str, Any]:

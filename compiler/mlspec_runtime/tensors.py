@@ -27,6 +27,7 @@ Dtype = Literal[
 ]
 # The kinds of array (numpy's letters) that JSON values of a declared type may come as.
 _KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
+_LEAVES: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float)}
 _JSON_TYPES = {"b": "boolean", "i": "integer", "u": "integer", "f": "number"}
 
 
@@ -65,7 +66,21 @@ def conform(value: Any, spec: TensorSpec, sizes: dict[str, int]) -> Array:
     return _cast(array, spec)
 
 
+def _check_leaves(value: Any, spec: TensorSpec) -> None:
+    """Nothing but values of the declared kind, before numpy sees them: it would pad texts to the length of the longest,
+    and take gigabytes for a small body.
+    """
+    allowed, pending = _LEAVES[spec.numpy_dtype.kind], [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list | tuple):
+            pending.extend(item)
+        elif type(item) not in allowed and not isinstance(item, np.ndarray | np.generic):
+            raise BadTensorError(f"wants {spec}, has values of another type")
+
+
 def _array(value: Any, spec: TensorSpec) -> Array:
+    _check_leaves(value, spec)
     try:
         return np.asarray(value)
     # Lists of different lengths, integers beyond 64 bits.

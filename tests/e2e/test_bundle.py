@@ -122,3 +122,20 @@ def test_the_bundle_runs_without_mlspec(bundle: Path, tmp_path: Path) -> None:
     command = [python, "-m", "bentoml", "serve", "--host", "127.0.0.1"]
     with served(command, bundle, tmp_path / "served.log") as url:
         assert predict(url, prompt="Hello!", max_tokens=4)["tokens"]
+
+
+def test_unknown_paths_do_not_grow_the_metrics(url: str) -> None:
+    """Whoever asks for paths that aren't there adds no series, neither to ours nor to BentoML's own."""
+
+    def series() -> int:
+        answer = ask(f"{url}/metrics")
+        assert answer is not None
+        return len(answer.body.splitlines())
+
+    ask(f"{url}/nothing")
+    before = series()
+    for number in range(50):
+        answer = ask(f"{url}/nothing/{number}")
+        assert answer is not None
+        assert answer.status == 404
+    assert series() == before

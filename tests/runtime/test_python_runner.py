@@ -48,6 +48,8 @@ USER_CLASS = """
                 return {"y": x / 0}
             if mode == 6:
                 return [x]
+            if mode == 8:
+                raise KeyboardInterrupt
             if mode == 7:
                 time.sleep(0.4)
             return {"y": (x * self.factor).astype(np.float64)}
@@ -149,6 +151,7 @@ def test_missing_and_unknown_inputs(tmp_path: Path) -> None:
     [
         (1, "model_error", "log"),
         (2, "model_error", "log"),
+        (8, "model_error", "log"),
         (3, "bad_output", "predict must give a dict with y; it gave ['y', 'z']"),
         (4, "bad_output", "where batch is 2"),
         (5, "bad_output", "infinite"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any, get_args
 
 import numpy as np
@@ -85,3 +86,18 @@ def test_requests_by_any_name() -> None:
     assert kind.model_validate({"inputs": values}).values() == values
     assert "a-b" in kind.model_json_schema()["$defs"]["Inputs"]["properties"]
     assert example(specs)["a-b"] == [0.0]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [["a" * 2000, *[""] * 1000], [{}], [None], [[True, 1.0]], "x", {"a": 1}],
+)
+def test_what_is_no_number_is_refused_before_numpy_pads_it(value: Any) -> None:
+    spec = TensorSpec("x", "float32", ("n",))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadTensorError):
+            conform(value, spec, {})
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()

@@ -98,17 +98,22 @@ class PythonRunner:
 
     async def submit(self, request: TensorRequest, request_id: str, *, stream: bool) -> Submission:
         sizes: dict[str, int] = {}
-        inputs = {}
-        values = request.values()
+        # A large body takes a while: not on the event loop, where everybody would wait.
+        inputs = await asyncio.to_thread(self._inputs, request, sizes)
+        job = Job(request_id, inputs, sizes)
+        self._room.enter(job)
+        return job
+
+    def _inputs(self, request: TensorRequest, sizes: dict[str, int]) -> dict[str, Array]:
+        """The request's tensors as declared. Raises ServiceError (422) with the one that isn't."""
+        inputs, values = {}, request.values()
         for spec in self._settings.inputs:
             try:
                 inputs[spec.name] = conform(values[spec.name], spec, sizes)
             except BadTensorError as fault:
                 field = f"inputs.{spec.name}"
                 raise ServiceError("invalid_request", f"{field}: {fault}", 422, field=field) from None
-        job = Job(request_id, inputs, sizes)
-        self._room.enter(job)
-        return job
+        return inputs
 
     def cancel(self, submission: Submission) -> None:
         """Give its place in the queue up. A call that has begun runs to its end: Python can't stop it."""
@@ -118,7 +123,7 @@ class PythonRunner:
     async def health(self, timeout_s: float) -> Health:
         """The class has answered in the last seconds, or its thread is free and its `health` raises nothing."""
         if self._thread is None or not self._thread.is_alive():
-            raise ServiceError("engine_dead", "the computing thread has ended; restart the service", 503)
+            raise _dead()
         age_s = time.monotonic() - self._good_at
         if age_s < RECENT_S:
             return Health("recently", round(age_s, 3))
@@ -151,9 +156,15 @@ class PythonRunner:
             return
         finally:
             opened.set()
-        while self._room.wait():
-            for job in self._room.begin(self._room.waiting()[:1]):
-                self._compute(job)
+        try:
+            while self._room.wait():
+                for job in self._room.begin(self._room.waiting()[:1]):
+                    self._compute(job)
+        # Nothing may leave clients waiting for a thread that has ended.
+        except BaseException:
+            LOG.exception("the computing thread has ended")
+            for job in self._room.close(_dead()):
+                job.put(_dead())
 
     def _open(self, artifacts: Path | None) -> Any:
         instance = user_class(self._bundle / self._settings.module, self._settings.class_name)()
@@ -176,8 +187,8 @@ class PythonRunner:
             answer = self._predicted(job, job.inputs)
         except ServiceError as error:
             return error
-        # The user's code may raise anything, and call sys.exit; the client learns that it did, the log learns what.
-        except (Exception, SystemExit):
+        # The user's code may raise anything, KeyboardInterrupt too; the client learns that it did, the log learns what.
+        except BaseException:
             LOG.exception("request %s: the model's code failed", job.request_id)
             message = "the model's code failed; the server's log has it under this request_id"
             return ServiceError("model_error", message, 500)
@@ -208,6 +219,10 @@ class PythonRunner:
             except BadTensorError as fault:
                 raise _bad_output(job, f"output {spec.name} {fault}") from None
         return outputs
+
+
+def _dead() -> ServiceError:
+    return ServiceError("engine_dead", "the computing thread has ended; restart the service", 503)
 
 
 def _load_error(problem: BaseException) -> BaseException:
