@@ -208,3 +208,10 @@ def _nested_differences(schema: Mapping[str, Any], kind: Any, path: str) -> Iter
         yield from _type_differences(resolved(schema["items"]), arguments[0], f"{path}[]")
     elif get_origin(kind) is dict and arguments[1] is not Any:
         yield from _type_differences(resolved(schema["additionalProperties"]), arguments[1], f"{path}[]")
+
+
+def test_the_compiler_and_the_runtime_know_the_same_types_of_tensors() -> None:
+    from mlspec.runners.python.model import Dtype
+    from mlspec_runtime.tensors import Dtype as ServedDtype
+
+    assert set(get_args(Dtype)) == set(get_args(ServedDtype))

@@ -106,6 +106,7 @@ def _add_stream(app: FastAPI, runner: Runner, model: ServedModel, metrics: Metri
         try:
             await exchange.begin(body, stream=True)
             return EventStream(exchange, await exchange.output())
+        # Cancellation too: nobody else frees the place in the engine before the stream has begun.
         except BaseException:
             await exchange.close()
             raise

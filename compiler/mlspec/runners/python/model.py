@@ -24,7 +24,6 @@ Dtype = Literal[
     "float16",
     "float32",
     "float64",
-    "string",
 ]
 
 
