@@ -1,7 +1,7 @@
 """The story of a build: the passes in their order. Start reading here.
 
     Path --load--> Document --validate--> Spec --inspect--> Facts
-        --resolve--> Resolved (one for each target) --plan--> Plan --render--> Bundle --package--> disk
+        --machines, resolve--> Resolved (one for each target) --plan--> Plan --render--> Bundle --package--> disk
 
 Each pass takes values and gives a value, or None after it has put what is wrong into the report. Nothing below asks
 what computer it runs on: `Surroundings` says what may be known of it.
@@ -18,11 +18,12 @@ from mlspec.backends import Backend
 from mlspec.diagnostics import Related, Report
 from mlspec.model.bundle import Bundle
 from mlspec.model.document import Document
-from mlspec.model.facts import Facts, Located
+from mlspec.model.machine import Machine
 from mlspec.model.plan import Plan
 from mlspec.model.spec import Spec
 from mlspec.passes.inspect import inspect
 from mlspec.passes.load import load
+from mlspec.passes.machines import machines
 from mlspec.passes.package import package
 from mlspec.passes.plan import plan
 from mlspec.passes.project import open_workspace
@@ -77,23 +78,35 @@ class Pipeline:
         return Checked(document, workspace, spec, runner, backend)
 
     def compile(self, checked: Checked, report: Report, target: str | None = None) -> Iterator[Compiled]:
-        """inspect, resolve, plan and render: the bundles of all targets, or of the one named. Writes nothing."""
-        found = inspect(checked.spec, checked.runner, checked.document, checked.workspace, report)
-        if found is None or not _has_target(checked, target, report):
-            return
-        for planned in self._plans(checked, found, target, report):
+        """plan and render: the bundles of all targets, or of the one named. Writes nothing."""
+        for planned in self.plans(checked, report, target):
             bundle = self._renderer(checked.workspace).render(planned, checked.backend, report)
             if bundle is not None:
                 yield Compiled(checked, planned, bundle)
 
-    def _plans(
-        self, checked: Checked, found: tuple[Facts, tuple[Located, ...]], target: str | None, report: Report
-    ) -> Iterator[Plan]:
-        facts, located = found
-        for resolved in resolve(checked.spec, facts, located, target):
+    def plans(self, checked: Checked, report: Report, target: str | None = None) -> Iterator[Plan]:
+        """inspect, machines, resolve and plan: what is decided for all targets, or for the one named."""
+        found = inspect(checked.spec, checked.runner, checked.document, checked.workspace, report)
+        if found is None or not _has_target(checked, target, report):
+            return
+        known = machines(checked.spec, checked.document, checked.workspace, report, target)
+        for resolved in resolve(checked.spec, *found, known) if known is not None else ():
             decided = plan(resolved, checked.runner, checked.backend, checked.document, checked.workspace, report)
             if decided is not None:
                 yield decided
+
+    def plans_on(
+        self, checked: Checked, others: Iterable[Machine], report: Report, target: str
+    ) -> Iterator[tuple[Machine, Plan | None, Report]]:
+        """The plan of a target, had it each of these machines; where that one can't serve it, the report says why."""
+        found = inspect(checked.spec, checked.runner, checked.document, checked.workspace, report)
+        if found is None:
+            return
+        for machine in others:
+            own = Report()
+            (resolved,) = resolve(checked.spec, *found, {target: machine})
+            decided = plan(resolved, checked.runner, checked.backend, checked.document, checked.workspace, own)
+            yield machine, decided, own
 
     def _workspace(self, spec: Path, report: Report) -> Workspace | None:
         """The workspace of the specs in a folder; what is wrong with it is said once."""

@@ -5,24 +5,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlspec.model.document import Document
 from mlspec.model.project import ProjectFile
+
+if TYPE_CHECKING:
+    from mlspec.hardware.machines import Found
 
 PROJECT_FILE = "mlspec.yaml"
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the passes may know of this computer. `roots` are bindings given by `--root NAME=DIR`."""
+    """What the passes may know of this computer. `roots` are bindings given by `--root NAME=DIR`.
+
+    `this_machine` looks at the hardware, for specs that say `machine: auto`; `reproducible` refuses those.
+    """
 
     environment: Mapping[str, str]
     working_folder: Path
     home: Path
     roots: Mapping[str, Path] = field(default_factory=dict)
+    this_machine: Callable[[], Found] | None = None
+    reproducible: bool = False
 
     def shown(self, path: Path) -> str:
         """A path as the user would type it here."""
@@ -55,7 +64,10 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Workspace:
-    """A project on this computer: `roots` binds each declared root, to None where nothing binds it."""
+    """A project on this computer: `roots` binds each declared root, to None where nothing binds it.
+
+    `this_machine` is None where what is compiled must not depend on the computer.
+    """
 
     root: Path
     file: ProjectFile
@@ -64,6 +76,7 @@ class Workspace:
     roots: Mapping[str, Path | None]
     hub_cache: Path
     model_store: Path
+    this_machine: Callable[[], Found] | None
 
     @property
     def templates(self) -> Path | None:

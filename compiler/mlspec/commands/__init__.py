@@ -8,13 +8,16 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from mlspec.diagnostics import Report
 from mlspec.errors import CommandError
 from mlspec.exit_codes import FAILED, FINDINGS, OK
 from mlspec.model.bundle import MARK as BUNDLE_MARK
 from mlspec.workspace import PROJECT_FILE, Surroundings
+
+if TYPE_CHECKING:
+    from mlspec.hardware.machines import Found
 
 _NO_SPECS = (PROJECT_FILE, "mlspec.yml")
 _SPEC = re.compile(rb"mlspec/v|ModelService")
@@ -36,7 +39,15 @@ def surroundings(options: Namespace) -> Surroundings:
     except FileNotFoundError as problem:
         help = "change into a folder that is there"
         raise CommandError("working-folder", "the working folder isn't there any more", help) from problem
-    return Surroundings(os.environ, working_folder, _home(), dict(getattr(options, "root", [])))
+    roots = dict(getattr(options, "root", []))
+    reproducible = getattr(options, "reproducible", False)
+    return Surroundings(os.environ, working_folder, _home(), roots, _this_machine, reproducible)
+
+
+def _this_machine() -> Found:
+    from mlspec.hardware.detect import this_computer
+
+    return this_computer()
 
 
 def _home() -> Path:

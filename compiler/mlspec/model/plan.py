@@ -27,14 +27,65 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Decision:
-    """One decided value. `rule` says why; `inputs` are what it came from: JSON pointers into the spec
-    (`spec:/model/context_length`), facts (`facts:base/context_length`) or data rows, never line numbers."""
+    """One decided value. `rule` says why; `inputs` are what it came from, never line numbers: JSON pointers into the
+    spec (`spec:/model/context_length`), facts (`facts:base/context_length`), a profile (`profile:machines/mac.yaml`),
+    data rows (`data:chips/Apple M2 Max/bandwidth_gb_s`) or other decisions (`plan:memory.budget_bytes`). `rejected` are
+    the alternatives, each with why it wasn't taken. `given`: the spec says so; else mlspec chose.
+    """
 
     key: str
     value: Any
     rule: str
     inputs: tuple[str, ...] = ()
     rejected: tuple[str, ...] = ()
+    given: bool = False
+
+
+@dataclass(frozen=True)
+class MemoryPart:
+    """What one thing takes of the memory at the service's fullest moment, and how that is known."""
+
+    name: str
+    bytes: int
+    rule: str
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """The footprint in parts, and what the machine allows; None where the target names no machine."""
+
+    parts: tuple[MemoryPart, ...]
+    budget_bytes: int | None
+
+    @property
+    def footprint_bytes(self) -> int:
+        return sum(part.bytes for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """An estimate, never a measurement: tokens a second of one request, with the band that it should lie in.
+
+    `decode` is generation, `prefill` the reading of a prompt; each (low, expected, high).
+    """
+
+    decode_tokens_per_s: tuple[float, float, float]
+    prefill_tokens_per_s: tuple[float, float, float] | None
+    rule: str
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """A model that the package step makes from the spec's own, once: `key` is the digest of source and settings.
+
+    `bytes` is what its tensors will have, counted beforehand; `settings` is what the runner's `derive` reads.
+    """
+
+    role: str
+    key: str
+    settings: Mapping[str, Any]
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -50,6 +101,9 @@ class RunnerPlan:
     concurrency: int
     environment: Mapping[str, str] = field(default_factory=dict)
     system_packages: tuple[str, ...] = ()
+    memory: MemoryPlan | None = None
+    speed: Speed | None = None
+    derivations: tuple[Derivation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,6 +124,9 @@ class Plan:
     requirements: tuple[str, ...]
     copied: Mapping[str, Path]
     links: Mapping[str, Path]
+    memory: MemoryPlan | None = None
+    speed: Speed | None = None
+    derivations: tuple[Derivation, ...] = ()
 
     @property
     def spec(self) -> Spec:

@@ -15,7 +15,10 @@ class Root(Frozen):
 
 
 class ProjectFile(Frozen):
-    """`templates` is a folder of the project's own templates, relative to the project."""
+    """`templates` is a folder of the project's own templates, relative to the project. `reproducible` refuses what
+    depends on the computer that compiles.
+    """
 
     roots: dict[str, Root] = Field(default_factory=dict)
     templates: str | None = None
+    reproducible: bool = False

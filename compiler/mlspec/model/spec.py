@@ -12,6 +12,7 @@ Arch = Literal["arm64", "amd64"]
 Task = Literal["generate", "predict", "embed"]
 Endpoint = Literal["predict", "stream"]
 FinishReason = Literal["stop", "length"]
+Prefer = Literal["balanced", "quality", "concurrency", "context"]
 PythonVersion = Literal["3.11", "3.12", "3.13"]
 
 
@@ -71,16 +72,38 @@ class ServiceSpec(Frozen):
     backend: str = "bentoml"
     endpoints: tuple[Endpoint, ...] = ("predict", "stream")
     concurrency: int | Literal["auto"] = "auto"
+    prefer: Prefer = "balanced"
     limits: Limits = Field(default_factory=Limits.model_construct)
     env: tuple[EnvironmentValue, ...] = ()
 
 
+class MachineSpec(Frozen):
+    """A target's computer, as declared: by a `profile`, a `product`, a `chip` with its memory, or (Linux) memory alone.
+
+    1 GB is 2^30 bytes, as Apple and `free` count.
+    """
+
+    product: str | None = None
+    profile: str | None = None
+    chip: str | None = None
+    memory_gb: float | None = None
+    gpu_cores: int | None = None
+    model: str | None = None
+    macos: str | None = None
+    cpus: int | None = None
+    gpu_memory_gb: float | None = None
+    reserve_gb: float = 0
+
+
 class TargetSpec(Frozen):
+    """`machine` as a text is `auto`, the computer that compiles, or the name of a product."""
+
     name: str
     platform: Platform = "macos"
     accelerator: Accelerator | None = None
     arch: Arch | None = None
     python: PythonVersion = "3.11"
+    machine: MachineSpec | str | None = None
 
 
 class Expectation(Frozen):

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlspec.model.machine import Machine
 from mlspec.model.spec import Accelerator, Arch, Platform, PythonVersion
 
 
 @dataclass(frozen=True)
 class Target:
-    """A target with its defaults filled in."""
+    """A target with its defaults filled in. Without a `machine` nothing is known of its memory or its speed."""
 
     name: str
     platform: Platform
     accelerator: Accelerator
     arch: Arch
     python: PythonVersion
+    machine: Machine | None = None
 
     @property
     def constraint_set(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mlspec.characters import shortened, visible
-from mlspec.diagnostics import Report
+from mlspec.diagnostics import Report, Span
 from mlspec.hub import snapshot_folder
 from mlspec.looking import NO_FILE, Kind, check_readable, kind_of, near_folder, stays_inside, told
 from mlspec.model.document import Document, Pointer
@@ -162,26 +162,34 @@ def _unreadable(
 
 def _check_user_files(paths: Mapping[Pointer, str], workspace: Workspace, faults: ModelFaults) -> None:
     for pointer, path in paths.items():
-        file = workspace.root / path
-        try:
-            _check_user_file(file, path, pointer, workspace, faults)
-        except OSError as problem:
-            message, help = told(problem, file, _shown_in(workspace))
-            faults.error("file-unreadable", message, pointer, help=help)
+        span = faults.document.value_span(("model", *pointer))
+        check_project_file(path, span, workspace, faults.report)
 
 
-def _check_user_file(file: Path, path: str, pointer: Pointer, workspace: Workspace, faults: ModelFaults) -> None:
+def check_project_file(path: str, span: Span, workspace: Workspace, report: Report) -> bool:
+    """That a file of the project, named at `span`, is there and can be read; a fault is reported if not."""
+    file = workspace.root / path
+    try:
+        return _is_file_inside(file, path, span, workspace, report)
+    except OSError as problem:
+        message, help = told(problem, file, _shown_in(workspace))
+        report.error("file-unreadable", message, span, help=help)
+        return False
+
+
+def _is_file_inside(file: Path, path: str, span: Span, workspace: Workspace, report: Report) -> bool:
     if not stays_inside(file, workspace.root):
         message = f"'{path}' is a link that leads out of the project"
-        faults.error("path-outside", message, pointer, help="copy the file into the project")
-        return
+        report.error("path-outside", message, span, help="copy the file into the project")
+        return False
     kind = kind_of(file)
     if kind == "file":
         check_readable(file)
-        return
+        return True
     shown = f"'{shortened(path, _LONGEST_PATH_IN_A_MESSAGE)}'"
     message = f"there is no file {shown}" if kind == "nothing" else f"{shown} {NO_FILE[kind]}, not a file"
-    faults.error("file-missing", message, pointer, help=f"paths start at the project's root: {workspace.root.name}/")
+    report.error("file-missing", message, span, help=f"paths start at the project's root: {workspace.root.name}/")
+    return False
 
 
 def _shown_in(workspace: Workspace) -> Callable[[Path], str]:

@@ -11,6 +11,7 @@ from mlspec.diagnostics import Report
 from mlspec.model.document import Document
 from mlspec.model.facts import ModelFacts
 from mlspec.model.plan import RUNTIME_API, Decision, Plan, Resolved, RunnerPlan
+from mlspec.passes.governor import governor, governor_decision
 from mlspec.passes.inspect import ModelFaults
 from mlspec.requirements import pins
 from mlspec.runners import Runner
@@ -34,7 +35,12 @@ def plan(
     return Plan(
         resolved=resolved,
         task=task,
-        decisions=(*_target_decisions(resolved), *decided.decisions, *backend.decide(resolved, decided)),
+        decisions=(
+            *_target_decisions(resolved),
+            *decided.decisions,
+            governor_decision(target),
+            *backend.decide(resolved, decided),
+        ),
         runtime=_runtime(resolved, runner, decided, task, environment, required),
         environment=environment,
         required_environment=required,
@@ -42,6 +48,9 @@ def plan(
         requirements=requirements,
         copied=_copied(resolved, runner, workspace),
         links={f"models/{found.ref.role}": found.folder for found in resolved.located},
+        memory=decided.memory,
+        speed=decided.speed,
+        derivations=decided.derivations,
     )
 
 
@@ -60,6 +69,7 @@ def _target_decisions(resolved: Resolved) -> tuple[Decision, ...]:
             value,
             "as the spec says" if written else f"the default for {target.platform}",
             (f"spec:/targets/{index}/{key if written else 'platform'}",),
+            given=bool(written),
         )
         for key, written, value in values
     )
@@ -92,6 +102,7 @@ def _runtime(
         "endpoints": list(spec.service.endpoints),
         "limits": {**dict(spec.service.limits), "concurrency": decided.concurrency},
         "environment": {"set": dict(environment), "required": list(required)},
+        "governor": governor(resolved.target),
         "models": [_model(facts) for facts in resolved.facts.models],
     }
 

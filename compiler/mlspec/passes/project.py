@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlspec.diagnostics import Report
+from mlspec.model.document import Document
 from mlspec.model.project import ProjectFile
 from mlspec.passes.load import load
 from mlspec.passes.validate import validate_project
@@ -25,13 +26,18 @@ def open_workspace(spec: Path, here: Surroundings, report: Report) -> Workspace 
     root = root_of(spec.parent)
     path = root / PROJECT_FILE
     if not _is_there(path):
-        return Workspace(root, ProjectFile.model_construct(), None, {}, here.hub_cache, here.model_store)
+        return _workspace(root, ProjectFile.model_construct(), None, here)
     document = load(path, here.shown(path), report)
     file = validate_project(document, report) if document else None
     if file is None:
         return None
+    return _workspace(root, file, document, here)
+
+
+def _workspace(root: Path, file: ProjectFile, document: Document | None, here: Surroundings) -> Workspace:
     roots = {name: _bound(name, declared.env, here) for name, declared in file.roots.items()}
-    return Workspace(root, file, document, roots, here.hub_cache, here.model_store)
+    this_machine = None if file.reproducible or here.reproducible else here.this_machine
+    return Workspace(root, file, document, roots, here.hub_cache, here.model_store, this_machine)
 
 
 def _is_there(path: Path) -> bool:

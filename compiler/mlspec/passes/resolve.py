@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mlspec.model.facts import Facts, Located
+from mlspec.model.machine import Machine
 from mlspec.model.plan import Resolved
 from mlspec.model.spec import Accelerator, Arch, Platform, Spec, TargetSpec
 from mlspec.model.target import Target
@@ -10,12 +13,19 @@ from mlspec.model.target import Target
 _DEFAULTS: dict[Platform, tuple[Accelerator, Arch]] = {"macos": ("metal", "arm64"), "linux": ("cpu", "amd64")}
 
 
-def resolve(spec: Spec, facts: Facts, located: tuple[Located, ...], wanted: str | None = None) -> tuple[Resolved, ...]:
-    """The spec for each of its targets, or for the one named `wanted`."""
-    targets = (_target(t) for t in spec.targets if wanted in (None, t.name))
+def resolve(
+    spec: Spec,
+    facts: Facts,
+    located: tuple[Located, ...],
+    machines: Mapping[str, Machine | None],
+) -> tuple[Resolved, ...]:
+    """The spec for each target whose machine is given, if only as None."""
+    targets = (_target(t, machines[t.name]) for t in spec.targets if t.name in machines)
     return tuple(Resolved(spec, facts, located, target) for target in targets)
 
 
-def _target(given: TargetSpec) -> Target:
+def _target(given: TargetSpec, machine: Machine | None) -> Target:
     accelerator, arch = _DEFAULTS[given.platform]
-    return Target(given.name, given.platform, given.accelerator or accelerator, given.arch or arch, given.python)
+    return Target(
+        given.name, given.platform, given.accelerator or accelerator, given.arch or arch, given.python, machine
+    )

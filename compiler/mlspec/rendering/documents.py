@@ -59,6 +59,8 @@ def plan_document(plan: Plan, files: Iterable[str]) -> dict[str, Any]:
         "runner": plan.spec.runner,
         "backend": plan.spec.service.backend,
         "decisions": [asdict(decision) for decision in plan.decisions],
+        "memory": asdict(plan.memory) if plan.memory else None,
+        "speed": asdict(plan.speed) if plan.speed else None,
         "facts": [_facts(facts) for facts in plan.resolved.facts.models],
         "requirements": list(plan.requirements),
         "system_packages": list(plan.system_packages),

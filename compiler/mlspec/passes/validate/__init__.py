@@ -47,6 +47,13 @@ def validate_project(document: Document, report: Report) -> ProjectFile | None:
     return None if findings.failed else typed(ProjectFile, without_free_keys(document.data), (), findings)
 
 
+def validate_profile(document: Document, report: Report) -> Mapping[str, Any] | None:
+    """The machine's profile in a document; None if it has a fault."""
+    findings = Findings(document, report)
+    _check_schema(shipped("machine"), document.data, (), findings, Known())
+    return None if findings.failed else without_free_keys(document.data)
+
+
 def _is_other_file(data: Any, kind: str, findings: Findings) -> bool:
     """A project file where a spec is wanted, or the other way round: one fault says it all."""
     given = data.get("kind") if isinstance(data, dict) else None

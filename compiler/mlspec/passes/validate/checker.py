@@ -20,6 +20,10 @@ CHECK = "x-mlspec-check"
 """Names a check that Python does (see `checks`): the walk over the schema finds all values that it is for."""
 
 
+_OWN = ("mlspec", "project", "machine")
+"""The schemas that files of the user's are checked against: none refers to another."""
+
+
 @dataclass(frozen=True)
 class Misfit:
     """A value and the schema's keyword that it doesn't fit. `wanted` is what stands under the keyword in `schema`."""
@@ -38,7 +42,7 @@ def misfits(schema: Mapping[str, Any], data: Any, within: Pointer = ()) -> Itera
 
     A plug-in's schema can refer to `urn:mlspec:schema:mlspec:v1#/$defs/source` and the like.
     """
-    own = schema is shipped("mlspec") or schema is shipped("project")
+    own = any(schema is shipped(name) for name in _OWN)
     validator: Validator = _validator_type()(schema, **({} if own else {"registry": _registry()}))
     for error in sorted(validator.iter_errors(data), key=_order):
         yield _misfit(error, within)

@@ -86,7 +86,7 @@ class MlxLmRunner:
 def _context_length(model: MlxLmModel, base: ModelFacts, faults: Faults) -> Decision | None:
     known: int | None = base.details.get("context_length")
     inputs = ("spec:/model/context_length", "facts:base/context_length")
-    if model.context_length is None:
+    if model.context_length == "auto":
         if known is None:
             message = "the base model's config.json doesn't tell its context length"
             faults.error("context-length", message, (), help="set model.context_length, in tokens")

@@ -11,6 +11,11 @@ from mlspec.model.spec import Frozen, Source
 from mlspec.runners import Faults
 from mlspec.suggest import did_you_mean, listed
 
+Bits = Literal[2, 3, 4, 5, 6, 8]
+GroupSize = Literal[16, 32, 64, 128]
+Mode = Literal["affine", "mxfp4", "mxfp8", "nvfp4"]
+KvBits = Literal[4, 8, 16]
+
 BASE = "base"
 """What a request names to get the model without an adapter."""
 
@@ -34,15 +39,30 @@ class Sampling(Frozen):
     seed: int | None = None
 
 
+class Quantization(Frozen):
+    """How a build quantizes the base model. `group_size` None is the mode's usual one."""
+
+    bits: Bits = 4
+    group_size: GroupSize | None = None
+    mode: Mode = "affine"
+
+
 class MlxLmModel(Frozen):
-    """`context_length` is in tokens, prompt and answer together."""
+    """`context_length` is in tokens, prompt and answer together; `kv_bits` 16 is a cache in the model's own type.
+
+    `prefill_step` is in tokens, `prompt_cache_mb` in 2^20 bytes.
+    """
 
     runner: str
     task: Literal["generate"] = "generate"
     base: Source
     adapters: tuple[Adapter, ...] = ()
     default_adapter: str | None = None
-    context_length: int | None = None
+    context_length: int | Literal["auto"] = "auto"
+    quantization: Quantization | Literal["auto", "none"] = "none"
+    kv_bits: KvBits = 16
+    prefill_step: int | Literal["auto"] = "auto"
+    prompt_cache_mb: int | Literal["auto"] = "auto"
     sampling: Sampling = Field(default_factory=Sampling.model_construct)
 
 

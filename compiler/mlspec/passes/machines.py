@@ -1,0 +1,143 @@
+"""machines: the computer of each target, from the spec, a profile in the project and the data of known Macs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlspec.characters import quoted
+from mlspec.diagnostics import Report
+from mlspec.model.document import Document, Pointer
+from mlspec.model.machine import Machine
+from mlspec.model.spec import MachineSpec, Spec, TargetSpec
+from mlspec.passes.load import load
+from mlspec.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mlspec.hardware.machines import Found
+
+AUTO = "auto"
+_ONE_WAY = ("profile", "product", "chip")
+_OF_MACS = ("product", "chip", "gpu_cores", "model", "macos")
+
+
+def machines(
+    spec: Spec, document: Document, workspace: Workspace, report: Report, wanted: str | None = None
+) -> dict[str, Machine | None] | None:
+    """The machine of each target by its name, None for a target that names none; None after a fault was reported."""
+    found: dict[str, Machine | None] = {}
+    faults = Report()
+    for index, target in enumerate(spec.targets):
+        if wanted in (None, target.name):
+            place = _Place(("targets", index, "machine"), document, workspace, faults)
+            found[target.name] = None if target.machine is None else _machine(target, target.machine, place)
+    report.extend(faults)
+    return None if faults.failed else found
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in the spec a machine stands, for faults; and what its project is."""
+
+    pointer: Pointer
+    document: Document
+    workspace: Workspace
+    report: Report
+
+    @property
+    def origin(self) -> str:
+        return "/" + "/".join(map(str, self.pointer))
+
+    def error(self, code: str, message: str, *within: str, help: str = "") -> None:
+        self.report.error(code, message, self.document.value_span((*self.pointer, *within)), help=help)
+
+    def warning(self, code: str, message: str) -> None:
+        self.report.warning(code, message, self.document.value_span(self.pointer))
+
+
+def _machine(target: TargetSpec, given: MachineSpec | str, place: _Place) -> Machine | None:
+    from mlspec.hardware.machines import UnknownMachineError
+
+    try:
+        found = _this_computer(target, place) if given == AUTO else _declared(target, _as_map(given), place)
+    except UnknownMachineError as problem:
+        place.error("unknown-machine", str(problem), help=problem.help)
+        return None
+    for warning in found.warnings if found else ():
+        place.warning("uncertain-machine", warning)
+    return found.machine if found else None
+
+
+def _as_map(given: MachineSpec | str) -> MachineSpec:
+    return MachineSpec.model_construct(product=given) if isinstance(given, str) else given
+
+
+def _this_computer(target: TargetSpec, place: _Place) -> Found | None:
+    look = place.workspace.this_machine
+    if look is None:
+        help = "name the machine, or its profile: mlspec machine capture writes one"
+        place.error("machine-not-reproducible", "'auto' is another machine on each computer that compiles", help=help)
+        return None
+    found = look()
+    if (found.machine.chip is not None) != (target.platform == "macos"):
+        have = "a Mac" if found.machine.chip else "no Mac"
+        message = f"'auto' is the computer that compiles, which is {have}; this target's platform is {target.platform}"
+        place.error("target-mismatch", message, help="name the machine that the service will run on")
+        return None
+    return found
+
+
+def _declared(target: TargetSpec, given: MachineSpec, place: _Place) -> Found | None:
+    from mlspec.hardware.machines import linux, mac
+
+    if not (_fits_platform(target, given, place) and _complete(target, given, place)):
+        return None
+    profile = None
+    if given.profile is not None:
+        profile = _profile(given.profile, place)
+        if profile is None:
+            return None
+    return (mac if target.platform == "macos" else linux)(given, place.origin, profile)
+
+
+def _fits_platform(target: TargetSpec, given: MachineSpec, place: _Place) -> bool:
+    if target.platform == "macos":
+        strange, why = ["gpu_memory_gb"], "a Mac's GPU uses the machine's own memory"
+    else:
+        strange, why = list(_OF_MACS), "it belongs to a Mac; a Linux machine has memory_gb, cpus and gpu_memory_gb"
+        if target.accelerator in (None, "cpu"):
+            strange.append("gpu_memory_gb")
+            why = f"{why}, with cuda12 or cuda13"
+    found = next((key for key in strange if getattr(given, key) is not None), None)
+    if found is not None:
+        place.error("target-mismatch", f"{quoted(found)} doesn't fit this target's platform", found, help=why)
+    return found is None
+
+
+def _complete(target: TargetSpec, given: MachineSpec, place: _Place) -> bool:
+    ways = [key for key in _ONE_WAY if getattr(given, key) is not None]
+    example = "machine: {chip: Apple M2 Max, memory_gb: 64}, or machine: Mac Studio 2025, M4 Max, 64 GB"
+    if len(ways) > 1:
+        place.error("machine-incomplete", f"{' and '.join(ways)} both say which machine it is", help="keep one")
+    elif target.platform == "macos" and not ways:
+        place.error("machine-incomplete", "which Mac is it?", help=example)
+    elif (given.chip or target.platform == "linux") and given.memory_gb is None and given.profile is None:
+        place.error("machine-incomplete", "how much memory does it have?", help="add memory_gb, in GB of 2^30 bytes")
+    else:
+        return True
+    return False
+
+
+def _profile(path: str, place: _Place) -> Mapping[str, Any] | None:
+    """A machine's profile in the project, loaded and checked against its schema."""
+    from mlspec.passes.inspect import check_project_file
+    from mlspec.passes.validate import validate_profile
+
+    span = place.document.value_span((*place.pointer, "profile"))
+    if not check_project_file(path, span, place.workspace, place.report):
+        return None
+    file: Path = place.workspace.root / path
+    document = load(file, path, place.report)
+    return validate_profile(document, place.report) if document else None
