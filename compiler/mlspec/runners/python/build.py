@@ -8,11 +8,11 @@ from typing import Any
 
 from mlspec.model.document import Pointer
 from mlspec.model.facts import Facts, ModelFacts, ModelRef
-from mlspec.model.plan import Decision, RunnerPlan
+from mlspec.model.plan import Decision, MemoryPart, MemoryPlan, RunnerPlan
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.model_files import BadModelFileError, files_below, fingerprint
-from mlspec.requirements import overridden
+from mlspec.requirements import overridden, package
 from mlspec.runners import RUNNER_API, Faults
 from mlspec.runners.python.model import PythonModel, check_model
 
@@ -56,7 +56,9 @@ class PythonRunner:
             "inputs": [dict(tensor) for tensor in model.inputs],
             "outputs": [dict(tensor) for tensor in model.outputs],
         }
-        return RunnerPlan((concurrency,), settings, concurrency.value)
+        torch, environment = _torch(spec, target)
+        memory = _memory(spec, facts, target)
+        return RunnerPlan((concurrency, *torch), settings, concurrency.value, environment, memory=memory)
 
     def requirements(self, model: PythonModel, target: Target) -> tuple[str, ...]:
         ours = (_HERE / "requirements" / f"{target.constraint_set}.txt").read_text(encoding="utf-8").splitlines()
@@ -73,7 +75,41 @@ def _concurrency(spec: Spec) -> Decision:
     key, inputs = "service.concurrency", ("spec:/service/concurrency",)
     if spec.service.concurrency == "auto":
         return Decision(key, 1, "the class is called from one thread", inputs)
-    return Decision(key, spec.service.concurrency, "as the spec says", inputs)
+    return Decision(key, spec.service.concurrency, "as the spec says", inputs, given=True)
+
+
+def _has_torch(model: PythonModel) -> bool:
+    return "torch" in map(package, model.requirements)
+
+
+def _torch(spec: Spec, target: Target) -> tuple[tuple[Decision, ...], Mapping[str, str]]:
+    """What torch is set up with, where the class's requirements pin it."""
+    if not _has_torch(spec.model):
+        return (), {}
+    from mlspec.hardware.mps import torch_plan  # most classes have no torch
+
+    return torch_plan(target, {entry.name: entry.value for entry in spec.service.env})
+
+
+def _memory(spec: Spec, facts: Facts, target: Target) -> MemoryPlan | None:
+    """The least that the class will need, as far as its files tell; None without artifacts."""
+    if spec.model.artifacts is None:
+        return None
+    size_bytes = sum(file.size_bytes for file in facts.of("artifacts").files)
+    rule = "the sizes of its files: what the class makes of them, and what it computes with, isn't known"
+    return MemoryPlan((MemoryPart("artifacts", size_bytes, rule),), _budget_bytes(spec.model, target))
+
+
+def _budget_bytes(model: PythonModel, target: Target) -> int | None:
+    """With torch what the accelerator may hold; else the class computes where it likes, in all the memory."""
+    if target.machine is None:
+        return None
+    if not _has_torch(model):
+        return max(0, target.machine.memory_bytes - target.machine.reserved_bytes)
+    from mlspec.hardware.budget import budget  # only for a machine
+
+    allowed = budget(target)
+    return allowed.bytes if allowed else None
 
 
 PART = PythonRunner()
