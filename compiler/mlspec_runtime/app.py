@@ -77,13 +77,14 @@ def _add_health(app: FastAPI, model: ServedModel) -> None:
             "age_s": health.age_s,
             "waiting": stats.waiting,
             "running": stats.running,
+            "heat": model.heat.told(),
         }
 
 
 def _add_predict(app: FastAPI, runner: Runner, model: ServedModel, metrics: Metrics) -> None:
     async def predict(request: Request, body: BaseModel) -> Response:
         """Answers when the whole answer is there."""
-        exchange = Exchange(model.runner(), request, metrics, model.plan.limits.timeout_s)
+        exchange = Exchange(model.admit(), request, metrics, model.plan.limits.timeout_s)
         try:
             await exchange.begin(body, stream=False)
             output = await exchange.output()
@@ -102,7 +103,7 @@ def _add_predict(app: FastAPI, runner: Runner, model: ServedModel, metrics: Metr
 def _add_stream(app: FastAPI, runner: Runner, model: ServedModel, metrics: Metrics) -> None:
     async def stream(request: Request, body: BaseModel) -> Response:
         """Answers with server-sent events. The last is `done`, with the whole answer, or `error`."""
-        exchange = Exchange(model.runner(), request, metrics, model.plan.limits.timeout_s)
+        exchange = Exchange(model.admit(), request, metrics, model.plan.limits.timeout_s)
         try:
             await exchange.begin(body, stream=True)
             return EventStream(exchange, await exchange.output())

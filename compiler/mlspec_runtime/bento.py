@@ -23,6 +23,7 @@ from prometheus_client import REGISTRY
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlspec_runtime.app import KNOWN_PATHS, create_app
+from mlspec_runtime.heat.watch import HeatWatch, planned_reader
 from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import PlanError, load_plan
 from mlspec_runtime.served_model import ServedModel, create_runner, environment_error, missing_environment
@@ -71,8 +72,9 @@ class Bundle:
             os.environ.setdefault(name, value)
         metrics = Metrics(plan, REGISTRY)
         runner = create_runner(plan, folder, metrics)
+        heat = HeatWatch(plan, runner, metrics, reader=planned_reader(plan.governor))
         self.plan = plan
-        self.model = ServedModel(plan, folder, runner, metrics, _in_model_store)
+        self.model = ServedModel(plan, folder, runner, metrics, _in_model_store, heat)
         self.app: ASGIApp = create_app(plan, runner, self.model, metrics)
 
     def check_environment(self) -> None:

@@ -16,7 +16,7 @@ _ERRORS = {
     422: "The request is well-formed and wrong; `field` says where.",
     429: "The queue is full; `Retry-After` says when to come again.",
     500: "Computing failed.",
-    503: "The model isn't loaded, or can't compute; the message says why.",
+    503: "The model isn't loaded, can't compute, or the computer is too hot to take more on; the message says why.",
     504: "The deadline has passed.",
 }
 

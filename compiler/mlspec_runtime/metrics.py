@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from mlspec_runtime.heat.allowance import Allowance
+from mlspec_runtime.heat.reading import Reading
 from mlspec_runtime.plan import RuntimePlan
 from mlspec_runtime.protocol import Stats
 from mlspec_runtime.submission import Measures
@@ -46,7 +50,15 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
-        self._tokens = Counter("mlspec_tokens", "Tokens by kind: prompt, completion.", ("kind",), registry=registry)
+        self._tokens = Counter(
+            "mlspec_tokens",
+            "Tokens by kind: prompt, completion, and reused (those of prompts that the prompt cache had).",
+            ("kind",),
+            registry=registry,
+        )
+        self._cache_hits = Counter(
+            "mlspec_prompt_cache_hits", "Requests whose prompt began as one in the cache.", registry=registry
+        )
         self._waiting = self._gauge("mlspec_queue_depth", "Requests that wait.", registry)
         self._running = self._gauge("mlspec_in_flight", "Requests that are computed.", registry)
         self._loaded = Gauge(
@@ -56,6 +68,17 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         ).labels(plan.service.name, plan.service.project, plan.service.target, plan.runner.name, plan.task)
+        self._memory = Gauge(
+            "mlspec_memory_bytes",
+            "Memory of the model's framework by kind.",
+            ("kind",),
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self._admitted = self._gauge("mlspec_admitted_concurrency", "Requests computed at once at most.", registry)
+        told = "The computer's thermal pressure, 0 (nominal) to 4; -1: not known."
+        self._thermal_level = self._gauge("mlspec_thermal_level", told, registry)
+        self._low_power = self._gauge("mlspec_low_power", "1 in the low-power mode; -1: not known.", registry)
         self.loaded(False)
         self.stats(Stats(0, 0))
 
@@ -79,11 +102,25 @@ class Metrics:
         if measures.prompt_tokens:
             self._tokens.labels("prompt").inc(measures.prompt_tokens)
             self._tokens.labels("completion").inc(measures.completion_tokens)
+        if measures.reused_tokens:
+            self._tokens.labels("reused").inc(measures.reused_tokens)
+            self._cache_hits.inc()
 
     def stats(self, stats: Stats) -> None:
         """The queue has changed. From any thread."""
         self._waiting.set(stats.waiting)
         self._running.set(stats.running)
+
+    def heat(self, reading: Reading, allowance: Allowance) -> None:
+        """What was read, and what is allowed because of it."""
+        self._thermal_level.set(-1 if reading.level is None else reading.level)
+        self._low_power.set(-1 if reading.low_power is None else int(reading.low_power))
+        self._admitted.set(allowance.concurrency)
+
+    def memory(self, bytes_by_kind: Mapping[str, int]) -> None:
+        """What the runner holds now."""
+        for kind, size_bytes in bytes_by_kind.items():
+            self._memory.labels(kind).set(size_bytes)
 
     def loaded(self, is_loaded: bool) -> None:
         self._loaded.set(1 if is_loaded else 0)

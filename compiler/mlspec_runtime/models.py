@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from mlspec_runtime.derived import files_to_check
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.plan import PlannedFile, PlannedModel, RuntimePlan
 
@@ -54,22 +55,28 @@ def _candidates(
         yield f"{model.role} in {MODELS_VARIABLE}", Path(folder, model.role)
     yield f"models/{model.role} in the bundle", bundle / "models" / model.role
     tag = model.source.get("store")
-    if tag:
+    # The store has the model that the served one was made of.
+    if tag and model.derived is None:
         yield f"{tag} in the model store", store(tag)
 
 
 def verify(model: PlannedModel, folder: Path) -> None:
     """Compare each planned file's size and hash: of tensor files the header alone is read, never the
-    weights.
+    weights. Of a model that the build made, the files are those that its folder's own list names.
     """
-    for planned in model.files:
+    try:
+        files = files_to_check(model, folder)
+    except ValueError as problem:
+        raise _mismatch(model, f"it {problem}") from problem
+    for planned in files:
         fault = _fault(planned, folder / planned.path)
         if fault is not None:
-            message = (
-                f"model '{model.role}' is not the one of the plan: {planned.path} {fault}. "
-                "Build again to serve it as it is now, or bring the planned files back"
-            )
-            raise ServiceError("model_mismatch", message, 503)
+            raise _mismatch(model, f"{planned.path} {fault}")
+
+
+def _mismatch(model: PlannedModel, told: str) -> ServiceError:
+    remedy = "Build again to serve it as it is now, or bring the planned files back"
+    return ServiceError("model_mismatch", f"model '{model.role}' is not the one of the plan: {told}. {remedy}", 503)
 
 
 def _fault(planned: PlannedFile, path: Path) -> str | None:

@@ -50,6 +50,21 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class GovernorSettings:
+    """How the service reacts to heat: `reader` tells of it, looked at every `poll_s`; a step up comes after `recover_s`
+    of calm; below `slowdown` of its usual speed it counts as slow; those who are refused may come again after
+    `retry_after_s`. `cooling` is the computer's.
+    """
+
+    reader: Literal["macos", "none"] = "none"
+    cooling: Literal["passive", "laptop", "desktop", "virtual", "unknown"] = "unknown"
+    poll_s: float = 5.0
+    recover_s: float = 60.0
+    slowdown: float = 0.7
+    retry_after_s: float = 15.0
+
+
+@dataclass(frozen=True)
 class Environment:
     """Variables that the bundle sets (the operator's own values win) and those that must be set."""
 
@@ -70,12 +85,26 @@ class PlannedFile:
 
 
 @dataclass(frozen=True)
+class Derivation:
+    """Served is not the model itself, but what the build made of it: `key` is the digest of model and settings."""
+
+    key: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class PlannedModel:
-    """A model by its role: `base`, `adapters/support`, `artifacts`."""
+    """A model by its role: `base`, `adapters/support`, `artifacts`.
+
+    `content` is the digest of all its files' whole content, where the build knew it. With `derived`, `files` and
+    `content` are those of the model that the served one was made of.
+    """
 
     role: str
     source: Mapping[str, str]
     files: tuple[PlannedFile, ...]
+    content: str | None = None
+    derived: Derivation | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +117,7 @@ class RuntimePlan:
     limits: Limits
     environment: Environment = field(default_factory=Environment)
     models: tuple[PlannedModel, ...] = ()
+    governor: GovernorSettings = field(default_factory=GovernorSettings)
 
 
 def load_plan(bundle: Path) -> RuntimePlan:

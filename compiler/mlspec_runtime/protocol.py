@@ -7,12 +7,14 @@ heavy; `load` brings the model into memory.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from mlspec_runtime.heat.allowance import Allowance
+from mlspec_runtime.heat.pace import Pace
 from mlspec_runtime.plan import Limits
 from mlspec_runtime.submission import Submission
 
@@ -48,9 +50,19 @@ class Health:
     age_s: float
 
 
+@dataclass(frozen=True)
+class Vitals:
+    """What a runner tells of itself every few seconds: the memory that it holds, by kind, and its pace since it was
+    last asked. Empty where it has none to tell.
+    """
+
+    memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    paces: tuple[Pace, ...] = ()
+
+
 class Runner(Protocol):
-    """Loads and runs one model. All methods but `load` and `close` are called on the event loop and must not
-    block.
+    """Loads and runs one model. All methods but `load` and `close` must not block; they are called on the event loop,
+    but for `throttle` and `vitals`, which a thread of their own calls once the model is loaded.
     """
 
     runner_api: int
@@ -84,6 +96,15 @@ class Runner(Protocol):
 
     def stats(self) -> Stats:
         """What is queued and computed."""
+
+    def throttle(self, allowance: Allowance) -> None:
+        """Take on so much from now on: `allowance.concurrency` requests at once (1 to the plan's), and prompts in steps
+        of `allowance.prefill_step` tokens, where the runner reads prompts. What is accepted goes on to its end; who is
+        let in while `allowance.shed` holds is the application's business.
+        """
+
+    def vitals(self) -> Vitals:
+        """Its memory and its pace."""
 
     def close(self) -> None:
         """End all work and free the model; waits some seconds for the computing thread."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from mlspec_runtime.errors import ServiceError
+from mlspec_runtime.heat.watch import HeatWatch
 from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.models import StoreLookup, locate
 from mlspec_runtime.plan import PlanError, RuntimePlan
@@ -54,8 +55,17 @@ class ServedModel:
     moment.
     """
 
-    def __init__(self, plan: RuntimePlan, bundle: Path, runner: Runner, metrics: Metrics, store: StoreLookup) -> None:
+    def __init__(
+        self,
+        plan: RuntimePlan,
+        bundle: Path,
+        runner: Runner,
+        metrics: Metrics,
+        store: StoreLookup,
+        heat: HeatWatch,
+    ) -> None:
         self.plan = plan
+        self.heat = heat
         self._bundle = bundle
         self._runner = runner
         self._metrics = metrics
@@ -87,6 +97,7 @@ class ServedModel:
         self._runner.load(locate(self.plan, self._bundle, environment, self._store))
         self._ready = True
         self._metrics.loaded(True)
+        self.heat.start()
         LOG.info("%s is ready: loaded in %.1f s", self.plan.service.name, time.monotonic() - began_at)
 
     @property
@@ -101,6 +112,12 @@ class ServedModel:
             raise ServiceError("model_loading", "the model is being loaded", 503, retry_after_s=2)
         return self._runner
 
+    def admit(self) -> Runner:
+        """The loaded runner, for a request. Raises ServiceError (503) if it isn't loaded, or takes nothing new on."""
+        runner = self.runner()
+        self.heat.check()
+        return runner
+
     async def health(self) -> Health:
         """Make sure that the model computes. Raises ServiceError (503) with the reason if it doesn't."""
         try:
@@ -111,6 +128,7 @@ class ServedModel:
 
     def close(self) -> None:
         """End all work and free the model; blocks for some seconds at most."""
+        self.heat.stop()
         self._ready = False
         self._problem = ServiceError("shutting_down", "the service is shutting down", 503)
         self._metrics.loaded(False)

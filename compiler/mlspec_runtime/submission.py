@@ -13,12 +13,13 @@ from mlspec_runtime.errors import ServiceError
 
 @dataclass(frozen=True)
 class Measures:
-    """Figures of a finished request, for the metrics."""
+    """Figures of a finished request, for the metrics. `reused_tokens` of its prompt came from a cache."""
 
     queue_s: float
     time_to_first_token_s: float | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    reused_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,22 @@ class WaitingRoom(Generic[Job]):
     """
 
     def __init__(self, *, running: int, waiting: int, watch: Callable[[Stats], None]) -> None:
-        self._places = running + waiting
-        self._parallel = max(1, running)
+        self._resize(running, waiting)
         self._watch = watch
         self._changed = threading.Condition()
         self._waiting: dict[Job, None] = {}
         self._running: dict[Job, None] = {}
         self._closed: ServiceError | None = None
         self._typical_s = 1.0
+
+    def resize(self, *, running: int, waiting: int) -> None:
+        """Other bounds from now on. Those who are in stay in, even if they are more."""
+        with self._changed:
+            self._resize(running, waiting)
+
+    def _resize(self, running: int, waiting: int) -> None:
+        self._places = running + waiting
+        self._parallel = max(1, running)
 
     def enter(self, job: Job, *, always: bool = False) -> None:
         """Queue a job. Raises ServiceError: 429 when it is full (unless `always`), the reason when it is

@@ -11,7 +11,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from mlspec_runtime.errors import ServiceError
-from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats
+from mlspec_runtime.heat.allowance import Allowance
+from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats, Vitals
 from mlspec_runtime.submission import Measures, Output, Submission
 from mlspec_runtime.waiting_room import WaitingRoom
 
@@ -56,6 +57,8 @@ class EchoRunner:
         self.models: Mapping[str, Path] = {}
         self.broken = False
         self.stopped: list[str] = []
+        self.allowances: list[Allowance] = []
+        self._queue = context.limits.queue
         self._room = WaitingRoom[Job](running=1, waiting=context.limits.queue, watch=context.watch)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -86,6 +89,13 @@ class EchoRunner:
 
     def stats(self) -> Stats:
         return self._room.stats()
+
+    def throttle(self, allowance: Allowance) -> None:
+        self.allowances.append(allowance)
+        self._room.resize(running=1, waiting=self._queue)
+
+    def vitals(self) -> Vitals:
+        return Vitals(memory_bytes={"active": 1024})
 
     def close(self) -> None:
         reason = ServiceError("shutting_down", "shutting down", 503)

@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from starlette.types import ASGIApp
 
 from mlspec_runtime.app import create_app
+from mlspec_runtime.heat.reading import NoReader, Reader
+from mlspec_runtime.heat.watch import Clock, HeatWatch
 from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import parse_plan
 from mlspec_runtime.protocol import Runner
@@ -42,13 +44,16 @@ class Service:
         return float(found[0].rpartition(" ")[2]) if found else 0.0
 
 
-def build(bundle: Path, block: Mapping[str, Any]) -> tuple[ASGIApp, Runner, ServedModel, CollectorRegistry]:
+def build(
+    bundle: Path, block: Mapping[str, Any], reader: Reader | None = None, clock: Clock = time.monotonic
+) -> tuple[ASGIApp, Runner, ServedModel, CollectorRegistry]:
     """Make the application of a `runtime` block; nothing is loaded."""
     plan = parse_plan({"runtime": block})
     registry = CollectorRegistry()
     metrics = Metrics(plan, registry)
     runner = create_runner(plan, bundle, metrics)
-    model = ServedModel(plan, bundle, runner, metrics, lambda tag: None)
+    heat = HeatWatch(plan, runner, metrics, reader=reader or NoReader(), clock=clock)
+    model = ServedModel(plan, bundle, runner, metrics, lambda tag: None, heat)
     return create_app(plan, runner, model, metrics), runner, model, registry
 
 
@@ -60,6 +65,8 @@ async def running(
     wait: bool = True,
     settings: Mapping[str, Any] | None = None,
     required: Sequence[str] = (),
+    reader: Reader | None = None,
+    clock: Clock = time.monotonic,
     **changes: Any,
 ) -> AsyncIterator[Service]:
     """The echo service, started (and loaded, unless told not to `wait`)."""
@@ -68,7 +75,7 @@ async def running(
         "environment": {"set": {}, "required": list(required)},
     }
     block = runtime_block(**{**parts, **changes})
-    app, runner, model, registry = build(bundle, block)
+    app, runner, model, registry = build(bundle, block, reader, clock)
     model.start(environment or {})
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:

@@ -10,8 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
 
-from runtime.bundles import limits, planned_model
+from mlspec_runtime.metrics import Metrics
+from mlspec_runtime.plan import parse_plan
+from mlspec_runtime.submission import Measures
+from runtime.bundles import limits, planned_model, runtime_block
 from runtime.services import Service, running, wait_until
 
 
@@ -426,6 +430,16 @@ def test_metrics_count_requests_tokens_and_times() -> None:
             assert 'task="generate"} 1.0' in service.metrics()
 
     go(check())
+
+
+def test_metrics_count_what_the_prompt_cache_saved() -> None:
+    registry = CollectorRegistry()
+    metrics = Metrics(parse_plan({"runtime": runtime_block()}), registry)
+    for reused in (0, 30, 12):
+        metrics.computed(Measures(0.0, 0.1, 50, 8, reused_tokens=reused))
+    assert registry.get_sample_value("mlspec_prompt_cache_hits_total") == 2
+    assert registry.get_sample_value("mlspec_tokens_total", {"kind": "reused"}) == 42
+    assert registry.get_sample_value("mlspec_tokens_total", {"kind": "prompt"}) == 150
 
 
 def test_the_documents_have_types_examples_and_errors() -> None:

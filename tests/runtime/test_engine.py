@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.engine import Engine
-from mlspec_runtime.generate.job import Job, Step
+from mlspec_runtime.generate.job import Job, Started, Step
 from mlspec_runtime.generate.messages import GenerateResponse, Sampling
 from mlspec_runtime.protocol import Stats
 from mlspec_runtime.waiting_room import WaitingRoom
@@ -46,6 +46,7 @@ class Counting:
         self.started: list[int] = []
         self.rows: dict[int, list[int]] = {}
         self.resets = 0
+        self.prefill_step = 0
         self.closed_by = 0
         self.next_error: BaseException | None = None
         self.steps = threading.Semaphore(0)
@@ -56,13 +57,13 @@ class Counting:
         self.adapter = name
         self.swaps.append(name)
 
-    def start(self, prompt: Sequence[int], sampling: Sampling) -> int:
+    def start(self, prompt: Sequence[int], sampling: Sampling) -> Started:
         if prompt[0] < 0:
             raise ValueError("negative")
         row = next(self._ids)
         self.rows[row] = [prompt[-1], sampling.max_tokens]
         self.started.append(prompt[-1])
-        return row
+        return Started(row)
 
     def drop(self, rows: Sequence[int]) -> None:
         for row in rows:
@@ -83,6 +84,12 @@ class Counting:
             return Step(row, state[0], None)
         del self.rows[row]
         return Step(row, state[0], "length" if state[0] != 10 else "stop")
+
+    def read_prompts_by(self, tokens: int) -> None:
+        self.prefill_step = tokens
+
+    def memory_bytes(self) -> Mapping[str, int]:
+        return {"rows": len(self.rows)}
 
     def detokenizer(self) -> Digits:
         return Digits()
@@ -272,6 +279,53 @@ def test_closing_fails_what_is_left_and_closes_the_model_on_its_thread() -> None
         await closing
         assert not bench.engine.alive
         assert bench.model.closed_by not in (0, threading.get_ident())
+
+    on_bench(check)
+
+
+def test_a_throttle_holds_from_the_next_step_and_ends_nobody() -> None:
+    async def check(bench: Bench) -> None:
+        jobs = [bench.put(n, 4) for n in range(20, 28)]
+        wait_until(lambda: len(bench.model.rows) == 3)
+        bench.engine.throttle(1, 64)
+        sizes = []
+        while bench.room.stats() != Stats(0, 0):
+            sizes.append(len(bench.model.rows))
+            bench.let(1)
+            await asyncio.sleep(0.002)
+        assert sorted({size for size in sizes if size}, reverse=True) == [3, 1]
+        assert bench.model.prefill_step == 64
+        assert [len((await answer(job)).tokens) for job in jobs] == [4] * 8
+        bench.engine.throttle(2, None)
+        jobs = [bench.put(n, 4) for n in range(20, 23)]
+        wait_until(lambda: bench.model.rows)
+        bench.let(1)
+        wait_until(lambda: len(bench.model.rows) == 2)
+        bench.let()
+        assert [len((await answer(job)).tokens) for job in jobs] == [4] * 3
+        assert bench.model.prefill_step == 64
+
+    on_bench(check, concurrency=3)
+
+
+def test_the_pace_leaves_out_steps_that_read_prompts() -> None:
+    async def check(bench: Bench) -> None:
+        first = bench.put(20, 6)
+        wait_until(lambda: bench.model.started == [20])
+        # The first step gives the first token: up to it the prompt was read.
+        bench.let(1)
+        wait_until(lambda: first.first_token_at)
+        second = bench.put(30, 3)
+        bench.let(2)
+        wait_until(lambda: second.first_token_at)
+        bench.let()
+        await answer(first)
+        await answer(second)
+        found = {(pace.rows, pace.context_bits): pace.steps for pace in bench.engine.paces()}
+        assert sum(found.values()) == 5 - 1
+        assert {rows for rows, _ in found} == {1, 2}
+        assert bench.engine.paces() == ()
+        assert bench.engine.memory_bytes() == {"rows": 0}
 
     on_bench(check)
 

@@ -46,12 +46,14 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {"support": MODELS / "tiny-support", "other": other_adapter(tmp_path_factory.mktemp("adapter") / "other")}
 
 
-def make_runner(adapters: dict[str, Path], *, seen: list[Stats] | None = None, **changes: Any) -> runtime.MlxLmRunner:
+def make_runner(
+    adapters: dict[str, Path], *, base: Path = MODELS / "tiny", seen: list[Stats] | None = None, **changes: Any
+) -> runtime.MlxLmRunner:
     watch = (seen if seen is not None else []).append
     settings = mlx_settings(adapters, **changes.pop("settings", {}))
     context = RunnerContext("generate", settings, Limits(**limits(**changes)), Path(), watch)
     runner = runtime.create(context)
-    runner.load({"base": MODELS / "tiny", **{f"adapters/{name}": folder for name, folder in adapters.items()}})
+    runner.load({"base": base, **{f"adapters/{name}": folder for name, folder in adapters.items()}})
     return runner
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlspec_runtime.plan import PlanError, load_plan, parse_plan
+from mlspec_runtime.plan import GovernorSettings, PlanError, load_plan, parse_plan
 from runtime.bundles import limits, runtime_block, write_plan
 
 
@@ -35,12 +35,20 @@ def test_a_plan_is_read(tmp_path: Path) -> None:
         ({"runtime": runtime_block(limits=limits(queue="many"))}, "runtime.limits.queue: "),
         ({"runtime": runtime_block(models=[{"role": "base"}])}, "runtime.models.0.source: "),
         ({"runtime": {"runtime_api": 1}}, "runtime.service: "),
+        ({"runtime": runtime_block(governor={"reader": "windows"})}, "runtime.governor.reader: "),
     ],
 )
 def test_a_bad_plan_is_told_with_its_place(document: Any, told: str) -> None:
     with pytest.raises(PlanError) as error:
         parse_plan(document)
     assert told in str(error.value)
+
+
+def test_a_plan_of_an_older_build_has_no_governor() -> None:
+    assert parse_plan({"runtime": runtime_block()}).governor == GovernorSettings(reader="none")
+    given = {"reader": "macos", "cooling": "passive", "poll_s": 2.0}
+    governor = parse_plan({"runtime": runtime_block(governor=given)}).governor
+    assert (governor.reader, governor.cooling, governor.poll_s, governor.recover_s) == ("macos", "passive", 2.0, 60.0)
 
 
 def test_a_missing_or_broken_file_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from mlspec_runtime.heat.allowance import Allowance
+from mlspec_runtime.protocol import Stats, Vitals
 from runtime.bundles import limits
 from runtime.services import Service, running, wait_until
 
@@ -183,6 +185,23 @@ def test_past_the_deadline_the_thread_goes_on_and_the_queue_is_cleared(tmp_path:
             wait_until(lambda: service.runner.stats().running == 0)
             assert service.runner.stats().waiting == 0
             assert (await ask(service, [[1, 2]])).status_code == 200
+
+    go(check())
+
+
+def test_throttled_it_has_less_room_to_wait(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with serving(tmp_path, limits=limits(concurrency=4, queue=1)) as service:
+            service.runner.throttle(Allowance(concurrency=1))
+            slow = [asyncio.create_task(ask(service, [[1, 2]], 7)) for _ in range(2)]
+            while service.runner.stats() != Stats(waiting=1, running=1):
+                await asyncio.sleep(0.005)
+            assert (await ask(service, [[1, 2]])).status_code == 429
+            service.runner.throttle(Allowance(concurrency=4))
+            assert [(await task).status_code for task in (*slow, asyncio.create_task(ask(service, [[1, 2]])))] == [
+                200
+            ] * 3
+            assert service.runner.vitals() == Vitals()
 
     go(check())
 

@@ -35,6 +35,25 @@ def test_running_and_waiting_are_bounded_together() -> None:
     assert room.waiting() == ("d", "probe", "e")
 
 
+def test_other_bounds_keep_who_is_in() -> None:
+    room, _ = make()
+    for job in "abcd":
+        room.enter(job)
+    room.begin(["a", "b"])
+    room.resize(running=1, waiting=2)
+    for done in "ab":
+        with pytest.raises(ServiceError, match="requests wait"):
+            room.enter("e")
+        room.leave(done)
+    assert room.waiting() == ("c", "d")
+    room.enter("e")
+    room.resize(running=3, waiting=2)
+    room.enter("f")
+    room.enter("g")
+    with pytest.raises(ServiceError):
+        room.enter("h")
+
+
 def test_the_time_to_come_again_follows_what_requests_take() -> None:
     room, _ = make(running=1, waiting=1)
     for _ in range(40):

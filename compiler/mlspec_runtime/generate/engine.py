@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.job import Job, LanguageModel, Step, final_output
 from mlspec_runtime.generate.messages import FinishReason, TokenEvent
 from mlspec_runtime.generate.transcript import Transcript
+from mlspec_runtime.heat.pace import Pace, PaceMeter
 from mlspec_runtime.submission import Output, Submission
 from mlspec_runtime.waiting_room import WaitingRoom
 
@@ -29,12 +30,15 @@ class Engine:
     def __init__(self, room: WaitingRoom[Job], *, concurrency: int) -> None:
         self._room = room
         self._concurrency = concurrency
+        self._prefill_step: int | None = None
+        self._pace = PaceMeter()
         self._rows: dict[int, Job] = {}
         self._adapter = "base"
         self._round: frozenset[Job] = frozenset()
         self._opened = threading.Event()
         self._problem: BaseException | None = None
         self._model: LanguageModel
+        """Set before `open` returns."""
         self.progress_at = 0.0
         """When a step last went well; 0 before the first."""
         self._thread: threading.Thread | None = None
@@ -67,6 +71,21 @@ class Engine:
         """Forget a job: at once if it waits, else before the next step."""
         submission.cancelled = True
         self._room.leave_if_waiting(submission)
+
+    def throttle(self, concurrency: int, prefill_step: int | None) -> None:
+        """Start no request while so many are computed, and read prompts in such steps (None: as it is). What is
+        computed goes on. From any thread; it holds from the next step on.
+        """
+        self._concurrency = concurrency
+        self._prefill_step = prefill_step
+
+    def paces(self) -> tuple[Pace, ...]:
+        """How fast tokens came since this was last asked, prompts left out. From any thread."""
+        return self._pace.take()
+
+    def memory_bytes(self) -> Mapping[str, int]:
+        """What the opened model holds. From any thread."""
+        return self._model.memory_bytes()
 
     def close(self) -> None:
         """End the thread; what is queued or computed fails."""
@@ -101,6 +120,7 @@ class Engine:
             if self._room.closed:
                 return
             self._drop_cancelled()
+            self._set_prefill_step()
             self._admit()
             if self._rows:
                 self._advance()
@@ -112,11 +132,16 @@ class Engine:
         for row in rows:
             self._room.leave(self._rows.pop(row))
 
+    def _set_prefill_step(self) -> None:
+        if self._prefill_step is not None:
+            self._model.read_prompts_by(self._prefill_step)
+
     def _admit(self) -> None:
         waiting = self._room.waiting()
         if not self._rows and waiting and self._round.isdisjoint(waiting):
             self._begin_round(waiting)
-        free = self._concurrency - len(self._rows)
+        # Less than none, after a lower bound was set with more in the batch.
+        free = max(0, self._concurrency - len(self._rows))
         for job in self._room.begin(self._admissible(waiting)[:free]):
             self._start(job)
 
@@ -143,16 +168,19 @@ class Engine:
     def _start(self, job: Job) -> None:
         job.began_at = time.monotonic()
         try:
-            row = self._model.start(job.prompt, job.sampling)
+            started = self._model.start(job.prompt, job.sampling)
         # One request that the framework refuses must not end the others.
         except Exception:
             LOG.exception("request %s could not be started", job.request_id)
             self._end(job, _engine_error())
             return
         job.transcript = Transcript(self._model.detokenizer(), job.sampling.stop)
-        self._rows[row] = job
+        job.reused_tokens = started.reused_tokens
+        self._rows[started.row] = job
 
     def _advance(self) -> None:
+        began_at = time.monotonic()
+        context_tokens = self._context_tokens()
         try:
             steps = self._model.step()
         # A step that failed leaves the batch in no usable state: its requests fail and a new one is made.
@@ -160,8 +188,17 @@ class Engine:
             self._give_up_batch(problem)
             return
         self.progress_at = time.monotonic()
+        if context_tokens is not None:
+            self._pace.note(len(steps), context_tokens, self.progress_at - began_at)
         for step in steps:
             self._take(step)
+
+    def _context_tokens(self) -> int | None:
+        """Of all rows together; None while a prompt is read, which takes time of its own."""
+        jobs = self._rows.values()
+        if any(job.first_token_at is None for job in jobs):
+            return None
+        return sum(job.context_tokens for job in jobs)
 
     def _give_up_batch(self, problem: Exception) -> None:
         jobs = list(self._rows.values())

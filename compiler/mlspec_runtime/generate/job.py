@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,14 +21,22 @@ class Step:
     finish_reason: FinishReason | None
 
 
+@dataclass(frozen=True)
+class Started:
+    """A request in the batch: its row's id, and how many tokens of its prompt need no computing."""
+
+    row: int
+    reused_tokens: int = 0
+
+
 class LanguageModel(Protocol):
-    """A loaded model with a batch of rows, used by the engine's thread alone."""
+    """A loaded model with a batch of rows, used by the engine's thread alone, but for `memory_bytes`."""
 
     def select_adapter(self, name: str) -> None:
         """Generate with this adapter from now on. The batch is empty."""
 
-    def start(self, prompt: Sequence[int], sampling: Sampling) -> int:
-        """Put a request into the batch; the answer is its row's id."""
+    def start(self, prompt: Sequence[int], sampling: Sampling) -> Started:
+        """Put a request into the batch."""
 
     def drop(self, rows: Sequence[int]) -> None:
         """Take rows out of the batch before they have ended."""
@@ -36,8 +44,14 @@ class LanguageModel(Protocol):
     def step(self) -> list[Step]:
         """Compute the next token of each row that has its prompt behind it. Ended rows leave the batch."""
 
+    def read_prompts_by(self, tokens: int) -> None:
+        """Read prompts in steps of so many tokens from now on; never more than it began with."""
+
     def detokenizer(self) -> Detokenizer:
         """A new one."""
+
+    def memory_bytes(self) -> Mapping[str, int]:
+        """What it holds now, by kind. From any thread."""
 
     def reset(self) -> None:
         """Throw the batch away and begin a new one, after a step that failed."""
@@ -65,7 +79,13 @@ class Job(Submission):
         self.entered_at = time.monotonic()
         self.began_at = 0.0
         self.first_token_at: float | None = None
+        self.reused_tokens = 0
         self.transcript: Transcript | None = None
+
+    @property
+    def context_tokens(self) -> int:
+        """Its prompt and what was generated so far."""
+        return len(self.prompt) + (len(self.transcript.tokens) if self.transcript else 0)
 
 
 def final_output(job: Job, transcript: Transcript, reason: FinishReason) -> Output:
@@ -87,5 +107,5 @@ def final_output(job: Job, transcript: Transcript, reason: FinishReason) -> Outp
         ),
         request_id=job.request_id,
     )
-    measures = Measures(queue_s, first_token_s, prompt_tokens, completion_tokens)
+    measures = Measures(queue_s, first_token_s, prompt_tokens, completion_tokens, job.reused_tokens)
     return Output("done", answer, final=True, measures=measures)

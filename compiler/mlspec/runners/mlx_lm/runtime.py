@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.engine import Engine
-from mlspec_runtime.generate.job import Job
+from mlspec_runtime.generate.job import Job, LanguageModel
 from mlspec_runtime.generate.messages import (
     GenerateRequest,
     GenerateResponse,
@@ -27,28 +27,21 @@ from mlspec_runtime.generate.messages import (
     TokenEvent,
     request_type,
 )
-from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats
+from mlspec_runtime.heat.allowance import Allowance
+from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats, Vitals
 from mlspec_runtime.submission import Submission
 from mlspec_runtime.waiting_room import WaitingRoom
 
+from .runtime_prompts import PromptEncoder
+from .runtime_settings import Settings
+
 if TYPE_CHECKING:
-    from .runtime_mlx import MlxLanguageModel, PromptEncoder
+    from .runtime_loaded import LoadedModel
 
 LOG = logging.getLogger("mlspec.mlx_lm")
 RECENT_S = 10.0
 """A token this young is proof enough that the model generates."""
 PROBE_POLL_S = 0.05
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The plan's settings of this runner. `preload_blas` is a shared library to load before MLX."""
-
-    context_length: int
-    adapters: tuple[str, ...]
-    default_adapter: str
-    preload_blas: str | None
-    sampling: Sampling
 
 
 class MlxLmRunner:
@@ -61,7 +54,7 @@ class MlxLmRunner:
     def __init__(self, context: RunnerContext) -> None:
         settings, limits = TypeAdapter(Settings).validate_python(dict(context.settings)), context.limits
         self._settings = settings
-        self._concurrency = limits.concurrency
+        self._concurrency, self._queue = limits.concurrency, limits.queue
         self._room = WaitingRoom[Job](running=limits.concurrency, waiting=limits.queue, watch=context.watch)
         self._engine = Engine(self._room, concurrency=limits.concurrency)
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="mlspec-tokenize")
@@ -84,15 +77,28 @@ class MlxLmRunner:
             _preload(self._settings.preload_blas)
         adapters = {name: models[f"adapters/{name}"] for name in self._settings.adapters}
 
-        def open_model() -> MlxLanguageModel:
+        def open_model() -> LanguageModel:
             # Imports MLX, on the engine's thread.
-            from .runtime_mlx import MlxLanguageModel, PromptEncoder
+            from .runtime_loaded import LoadedModel
 
-            model = MlxLanguageModel(models["base"], adapters, concurrency=self._concurrency)
-            self._encoder = PromptEncoder(model.tokenizer)
-            return model
+            loaded = LoadedModel(models["base"], adapters, self._settings)
+            self._encoder = PromptEncoder(loaded.tokenizer)
+            return self._generating(loaded)
 
         self._engine.open(open_model)
+
+    def _generating(self, loaded: LoadedModel) -> LanguageModel:
+        step, kv_bits = self._settings.prefill_step, self._settings.kv_bits
+        if kv_bits is not None:
+            if self._settings.prompt_cache_bytes:
+                LOG.info("no prompt cache: answers from a quantized cache depend on where a prompt was cut")
+            from .runtime_sequences import SequencesModel
+
+            return SequencesModel(loaded, kv_bits=kv_bits, prefill_step=step)
+        from .runtime_mlx import BatchedModel
+
+        kept_bytes = self._settings.prompt_cache_bytes
+        return BatchedModel(loaded, concurrency=self._concurrency, prefill_step=step, prompt_cache_bytes=kept_bytes)
 
     async def submit(self, request: GenerateRequest, request_id: str, *, stream: bool) -> Submission:
         prompt = await asyncio.get_running_loop().run_in_executor(self._tokenizing, self._encode, request)
@@ -157,6 +163,13 @@ class MlxLmRunner:
 
     def stats(self) -> Stats:
         return self._room.stats()
+
+    def throttle(self, allowance: Allowance) -> None:
+        self._room.resize(running=allowance.concurrency, waiting=self._queue)
+        self._engine.throttle(allowance.concurrency, allowance.prefill_step)
+
+    def vitals(self) -> Vitals:
+        return Vitals(self._engine.memory_bytes(), self._engine.paces())
 
     def close(self) -> None:
         self._engine.close()

@@ -38,11 +38,13 @@ class _Adapter:
 
 
 class Adapters:
-    """The adapters of `model`, by name; "base" is none. Used by the engine's thread alone."""
+    """The adapters of `model`, by name; "base" is none. Their tensors are cast to `dtype`, if one is given. Used by the
+    engine's thread alone.
+    """
 
-    def __init__(self, model: Any, folders: Mapping[str, Path]) -> None:
+    def __init__(self, model: Any, folders: Mapping[str, Path], dtype: mx.Dtype | None = None) -> None:
         self._model = model
-        self._adapters = {name: _read(name, folder) for name, folder in folders.items()}
+        self._adapters = {name: _read(name, folder, dtype) for name, folder in folders.items()}
         self._pristine: dict[str, mx.array] = {}
         if self._adapters:
             self._wrap()
@@ -81,7 +83,7 @@ class Adapters:
                 module.scale = adapter.scale
 
 
-def _read(name: str, folder: Path) -> _Adapter:
+def _read(name: str, folder: Path, dtype: mx.Dtype | None) -> _Adapter:
     config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     parameters = config.get("lora_parameters") or {}
     return _Adapter(
@@ -89,14 +91,16 @@ def _read(name: str, folder: Path) -> _Adapter:
         kind=config.get("fine_tune_type", "lora"),
         scale=float(parameters.get("scale", 1.0)),
         rank=int(parameters.get("rank", 8)),
-        tensors=_tensors(folder / "adapters.safetensors"),
+        tensors=_tensors(folder / "adapters.safetensors", dtype),
     )
 
 
-def _tensors(path: Path) -> dict[str, mx.array]:
+def _tensors(path: Path, dtype: mx.Dtype | None) -> dict[str, mx.array]:
     tensors = mx.load(str(path))
     assert isinstance(tensors, dict)  # noqa: S101 - a safetensors file
-    return tensors
+    if dtype is None:
+        return tensors
+    return {name: tensor.astype(dtype) for name, tensor in tensors.items()}
 
 
 def _wrap_layers(model: Any, adapters: Sequence[_Adapter], *, use_dora: bool) -> None:

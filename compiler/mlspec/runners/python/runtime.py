@@ -18,7 +18,8 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from mlspec_runtime.errors import ServiceError
-from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats
+from mlspec_runtime.heat.allowance import Allowance
+from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats, Vitals
 from mlspec_runtime.submission import Measures, Output, Submission
 from mlspec_runtime.tensors import (
     Array,
@@ -75,9 +76,8 @@ class PythonRunner:
     def __init__(self, context: RunnerContext) -> None:
         self._settings = Settings.model_validate(dict(context.settings))
         self._bundle = context.bundle
-        # One thread computes, whatever the plan's concurrency: the rest of it is room to wait.
-        waiting = context.limits.concurrency - 1 + context.limits.queue
-        self._room = WaitingRoom[Job](running=1, waiting=waiting, watch=context.watch)
+        self._queue = context.limits.queue
+        self._room = WaitingRoom[Job](running=1, waiting=self._waiting(context.limits.concurrency), watch=context.watch)
         self._thread: threading.Thread | None = None
         self._instance: Any = None
         self._good_at = 0.0
@@ -85,6 +85,10 @@ class PythonRunner:
         self.response_type: type[BaseModel] = response_type(self._settings.outputs)
         self.event_types: Mapping[str, type[BaseModel]] = {"done": self.response_type}
         self.request_examples: Mapping[str, Any] = {"zeros": {"inputs": example(self._settings.inputs)}}
+
+    def _waiting(self, concurrency: int) -> int:
+        """One thread computes, whatever the concurrency: the rest of it is room to wait."""
+        return concurrency - 1 + self._queue
 
     def load(self, models: Mapping[str, Path]) -> None:
         opened = threading.Event()
@@ -139,6 +143,12 @@ class PythonRunner:
 
     def stats(self) -> Stats:
         return self._room.stats()
+
+    def throttle(self, allowance: Allowance) -> None:
+        self._room.resize(running=1, waiting=self._waiting(allowance.concurrency))
+
+    def vitals(self) -> Vitals:
+        return Vitals()
 
     def close(self) -> None:
         reason = ServiceError("shutting_down", "the service is shutting down", 503)

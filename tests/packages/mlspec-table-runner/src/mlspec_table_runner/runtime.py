@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mlspec_runtime.protocol import Health, RunnerContext, Stats
+from mlspec_runtime.heat.allowance import Allowance
+from mlspec_runtime.protocol import Health, RunnerContext, Stats, Vitals
 from mlspec_runtime.submission import Measures, Output, Submission
 
 
@@ -49,6 +50,12 @@ class TableRunner:
 
     def stats(self) -> Stats:
         return Stats(waiting=0, running=0)
+
+    def throttle(self, allowance: Allowance) -> None:
+        """Nothing to lower: each answer is there at once."""
+
+    def vitals(self) -> Vitals:
+        return Vitals()
 
     def close(self) -> None:
         self._table = {}

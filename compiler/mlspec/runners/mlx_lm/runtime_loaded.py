@@ -1,0 +1,77 @@
+"""A model of mlx_lm in memory with its tokenizer, its adapters and MLX's limits, whatever generates with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm import load
+
+from mlspec_runtime.generate.transcript import Detokenizer
+
+from .runtime_adapters import Adapters
+from .runtime_memory import reported_bytes, taken, tell
+from .runtime_settings import MemoryLimits, Settings
+
+LOG = logging.getLogger("mlspec.mlx_lm")
+
+
+class LoadedModel:
+    """Loaded by the engine's thread and used by it alone: MLX's streams and caches belong to the thread that made
+    them.
+    """
+
+    def __init__(self, base: Path, adapters: Mapping[str, Path], settings: Settings) -> None:
+        self._wired_bytes = set_limits(settings.memory)
+        dtype = None if settings.dtype is None else getattr(mx, settings.dtype)
+        # Lazily: each tensor is read and cast at once, so both forms of all of them are never there together.
+        loaded = load(str(base), lazy=True)
+        self.model: Any = loaded[0]
+        self.tokenizer: Any = loaded[1]
+        if dtype is not None:
+            self.model.set_dtype(dtype)
+        mx.eval(self.model.parameters())
+        mx.clear_cache()
+        self.adapters = Adapters(self.model, adapters, dtype)
+
+    @property
+    def stop_tokens(self) -> list[int]:
+        """The tokens that end an answer."""
+        return sorted(self.tokenizer.eos_token_ids)
+
+    def detokenizer(self) -> Detokenizer:
+        """A new one."""
+        detokenizer: Detokenizer = self.tokenizer.detokenizer
+        return detokenizer
+
+    def wire(self) -> None:
+        """Set the planned wired limit again: mlx_lm sets the recommended one wherever it begins to generate."""
+        if self._wired_bytes is not None:
+            mx.set_wired_limit(self._wired_bytes)
+
+    def close(self) -> None:
+        """Free it."""
+        del self.model, self.adapters
+        mx.clear_cache()
+
+
+def set_limits(planned: MemoryLimits) -> int | None:
+    """Set MLX's limits, before anything is loaded; the answer is the wired one."""
+    reported = reported_bytes(mx.device_info())
+    limits = taken(planned, reported)
+    tell(planned, limits, reported)
+    if limits.memory_limit_bytes is not None:
+        mx.set_memory_limit(limits.memory_limit_bytes)
+    if limits.cache_limit_bytes is not None:
+        mx.set_cache_limit(limits.cache_limit_bytes)
+    if limits.wired_limit_bytes is not None:
+        mx.set_wired_limit(limits.wired_limit_bytes)
+    return limits.wired_limit_bytes
+
+
+def memory_bytes() -> dict[str, int]:
+    """What MLX holds and has held. From any thread."""
+    return {"active": mx.get_active_memory(), "cache": mx.get_cache_memory(), "peak": mx.get_peak_memory()}

@@ -1,0 +1,38 @@
+"""The plan's settings of this runner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mlspec_runtime.generate.messages import Sampling
+
+
+@dataclass(frozen=True)
+class MemoryLimits:
+    """What MLX may take, each in bytes: as a guide for all of it, for freed memory that it keeps, and for memory that
+    the system keeps resident (macOS 15 or later). None: as MLX has it.
+    """
+
+    memory_limit_bytes: int | None = None
+    cache_limit_bytes: int | None = None
+    wired_limit_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`preload_blas` is a shared library to load before MLX; `dtype` is what floating weights are cast to, those that
+    unpack quantized ones too; `kv_bits` quantizes the key-value cache; prompts are read `prefill_step` tokens at a
+    time; `prompt_cache_bytes` are kept of earlier requests for prompts that begin alike.
+    """
+
+    context_length: int
+    adapters: tuple[str, ...]
+    default_adapter: str
+    preload_blas: str | None
+    sampling: Sampling
+    dtype: Literal["float32"] | None = None
+    prefill_step: int = 2048
+    kv_bits: Literal[4, 8] | None = None
+    prompt_cache_bytes: int = 0
+    memory: MemoryLimits = field(default_factory=MemoryLimits)
