@@ -112,7 +112,7 @@ def test_a_folder_means_its_specs_and_not_its_bundles(project: Path) -> None:
     for _ in range(2):
         done = run(project, "build", ".")
         assert (done.returncode, done.stderr) == (0, "")
-        assert len(done.stdout.splitlines()) == 7
+        assert len(done.stdout.splitlines()) == 8
 
 
 def test_a_template_cache_that_is_full_or_in_the_way(project: Path) -> None:

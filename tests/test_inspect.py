@@ -356,14 +356,18 @@ def test_a_configuration_of_nonsense_still_gives_a_plan(project: Path, tiny: Pat
     nonsense = {"num_hidden_layers": "?", "vocab_size": True, "model_type": "\ud800", "quantization": {"bits": "?"}}
     text = json.dumps({**config, **nonsense, "time_step_limit": "?"}).replace('"?"', "Infinity")
     (tiny / "config.json").write_text(text)
-    files = built(project, project / "specs/chat.yaml")
-    details = json.loads(files["example/chat/linux/plan.json"])["facts"][0]["details"]
+    report = Report()
+    bundle, *_ = pipeline.build([project / "specs/chat.yaml"], surroundings(project), None, report)
+    assert [(found.code, found.severity) for found in report] == [("unknown-family", "warning")]
+    details = json.loads((bundle / "plan.json").read_text())["facts"][0]["details"]
     assert [details[key] for key in ("layers", "vocabulary", "model_type", "quantization")] == [None, None, None, {}]
+    assert (details["architecture"]["known"], details["architecture"]["layers"]) == (False, 2)
 
 
 # safetensors
 
 
+NORM = {"dtype": "F32", "shape": [128], "data_offsets": [0, 512]}
 TENSOR = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
 
@@ -502,12 +506,13 @@ def test_the_tensors_of_each_kind(
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     faults = found(project, project / "specs/lora.yaml")
     assert [message in fault.message for fault in faults if message] == ([True] if message else [])
-    assert message or not faults
+    # That these three fit no base is another matter.
+    assert message or {fault.code for fault in faults} == {"adapter-misfit"}
 
 
 def test_adapters_of_two_kinds(project: Path, support: Path) -> None:
     shutil.copytree(support, project / "specs/models/full")
-    (project / "specs/models/full/adapters.safetensors").write_bytes(header({"model.norm.weight": TENSOR}, 8))
+    (project / "specs/models/full/adapters.safetensors").write_bytes(header({"model.norm.weight": NORM}, 512))
     (project / "specs/models/full/adapter_config.json").write_text('{"fine_tune_type": "full"}')
     adapters = "[{name: a, path: specs/models/tiny-support}, {name: b, path: specs/models/full}]"
     text = CHAT.replace("BASE", "{path: specs/models/tiny}, adapters: " + adapters)
@@ -523,7 +528,12 @@ def test_the_facts_of_an_adapter(project: Path, support: Path) -> None:
     file.write_text(text.replace('"?"', "NaN"))
     plan = json.loads(built(project, project / "specs/lora.yaml")["example/support-lora/linux/plan.json"])
     (facts,) = [model for model in plan["facts"] if model["role"] == "adapters/support"]
-    assert facts["details"] == {"fine_tune_type": "lora", "num_layers": 2, "rank": 8, "scale": 4.0, "dropout": 0.0}
+    tensors = facts["details"].pop("tensors")
+    told = {"fine_tune_type": "lora", "num_layers": 2, "rank": 8, "scale": 4.0, "dropout": 0.0, "base_model": None}
+    assert facts["details"] == told
+    assert {"name": "model.layers.*.mlp.up_proj.lora_a", "shape": [128, 8], "dtype": "F32", "count": 2} | {
+        "layers": [[0, 1]]
+    } in tensors
 
 
 # init

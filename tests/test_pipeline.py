@@ -112,7 +112,7 @@ def test_a_spec_with_a_fault_stops_no_other(project: Path) -> None:
     bad = with_spec(project, CHAT.replace("BASE", "{path: nowhere}"))
     report = Report()
     places = list(pipeline.build([bad, project / "specs/chat.yaml"], surroundings(project), None, report))
-    assert [p.name for p in places] == ["mac", "linux"]
+    assert [p.name for p in places] == ["air", "studio", "linux"]
     assert [found.code for found in report] == ["model-not-found"]
 
 

@@ -17,6 +17,7 @@ from mlspec.exit_codes import FAILED, FINDINGS, INTERRUPTED, OUR_BUG
 from mlspec.streams import tolerant
 
 FORMATS = ("text", "concise", "json", "sarif", "github")
+_SCHEMAS = ("mlspec", "project", "plan", "plan-report", "lock", "machine", "chips", "machines", "working_set")
 _EXIT_CODES = "exit codes: 0 fine, 1 findings, 2 wrong usage, 3 the build failed, 4 a bug of mlspec's"
 _BUG = """\
 mlspec: internal error: {error}
@@ -77,9 +78,14 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_build(commands)
     _add_check(commands)
+    _add_plan(commands)
+    _add_why(commands)
+    _add_lock(commands)
     _add_serve(commands)
     _add_test(commands)
     _add_init(commands)
+    _add_machine(commands)
+    _add_doctor(commands)
     _add_others(commands)
     return parser
 
@@ -99,13 +105,56 @@ def _add_build(commands: _Commands) -> None:
     _takes_specs(parser)
     parser.add_argument("-o", "--out", type=_path, metavar="DIR", help="where bundles go (the project's build/)")
     _takes_target(parser)
+    parser.add_argument("--no-models", action="store_true", help="no links to models, and none is quantized here")
+    _takes_reproducible(parser)
     _takes_format(parser)
 
 
 def _add_check(commands: _Commands) -> None:
     parser = _command(commands, "check", "check specs and their models; write nothing")
     _takes_specs(parser)
+    _takes_reproducible(parser)
     _takes_format(parser)
+
+
+def _add_plan(commands: _Commands) -> None:
+    parser = _command(commands, "plan", "show what is decided for each target, its memory and its speed")
+    _takes_one_spec(parser)
+    parser.add_argument("--machines", metavar="all|NAME", help="which Macs can serve it: all, or those so named")
+    parser.add_argument("--html", type=_path, metavar="FILE", help="write a page to look at")
+    parser.add_argument("--output-format", choices=("text", "json"), default="text", help="(%(default)s)")
+
+
+def _add_why(commands: _Commands) -> None:
+    parser = _command(commands, "why", "tell one decided value's whole story")
+    parser.add_argument("spec", type=_path, metavar="SPEC")
+    parser.add_argument("key", nargs="?", metavar="KEY", help="as in service.concurrency; without one: all keys")
+    _takes_target(parser)
+    _takes_roots(parser)
+
+
+def _add_lock(commands: _Commands) -> None:
+    parser = _command(commands, "lock", "commit what is known of a spec's models, so that it builds without them")
+    _takes_specs(parser)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a lock would change")
+    _takes_format(parser)
+
+
+def _add_machine(commands: _Commands) -> None:
+    parser = _command(commands, "machine", "capture this Mac's profile; list and show known machines")
+    parser.add_argument("action", choices=("capture", "list", "show"))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show: a product, or a profile's file")
+    parser.add_argument(
+        "--from", dest="from_dir", type=_path, metavar="DIR", help="capture: read recorded output there"
+    )
+    parser.add_argument("-o", "--out", type=_path, metavar="FILE", help="capture: the profile to write")
+    parser.add_argument("--force", action="store_true", help="capture: replace a profile that is there")
+    parser.add_argument("--output-format", choices=("text", "json"), default="text", help="(%(default)s)")
+
+
+def _add_doctor(commands: _Commands) -> None:
+    parser = _command(commands, "doctor", "look at this computer: what serving needs, and what is amiss")
+    parser.add_argument("--output-format", choices=("text", "json"), default="text", help="(%(default)s)")
 
 
 def _add_serve(commands: _Commands) -> None:
@@ -135,9 +184,7 @@ def _add_others(commands: _Commands) -> None:
     fmt.add_argument("specs", nargs="+", type=_path, metavar="SPEC", help="a spec, or a folder of specs")
     fmt.add_argument("--check", action="store_true", help="write nothing; exit 1 if a spec would change")
     schema = _command(commands, "schema", "print the JSON Schema of a spec")
-    schema.add_argument(
-        "kind", nargs="?", choices=("mlspec", "project", "plan"), default="mlspec", help="(%(default)s)"
-    )
+    schema.add_argument("kind", nargs="?", choices=_SCHEMAS, default="mlspec", help="(%(default)s)")
     explain = _command(commands, "explain", "explain a diagnostic's code")
     explain.add_argument("code", nargs="?", metavar="CODE", help="without one: all codes")
     templates = _command(commands, "templates", "list, show or eject the templates of bundles")
@@ -163,6 +210,11 @@ def _takes_target(parser: argparse.ArgumentParser) -> None:
 def _takes_roots(parser: argparse.ArgumentParser) -> None:
     help = "where a root that mlspec.yaml declares is on this computer"
     parser.add_argument("--root", action="append", default=[], type=_root, metavar="NAME=DIR", help=help)
+
+
+def _takes_reproducible(parser: argparse.ArgumentParser) -> None:
+    help = "refuse what depends on this computer (machine: auto)"
+    parser.add_argument("--reproducible", action="store_true", help=help)
 
 
 def _takes_format(parser: argparse.ArgumentParser) -> None:

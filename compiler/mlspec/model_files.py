@@ -9,10 +9,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mlspec.characters import visible
 from mlspec.looking import NO_FILE, kind_of
@@ -39,8 +38,7 @@ class BadModelFileError(ValueError):
     """
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """One tensor of a header: `shape` in elements, `size_bytes` as stored."""
 
     dtype: str
@@ -75,6 +73,17 @@ def tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         BadModelFileError: the file is missing, cut off or no safetensors file.
     """
+    return read_tensors(path.parent, path.name)[1]
+
+
+def read_tensors(folder: Path, name: str) -> tuple[ModelFile, dict[str, Tensor]]:
+    """A safetensors file as `fingerprint` gives it, and its tensors: the header is read once, and no byte after it.
+
+    Raises:
+        BadModelFileError: the file is missing, cut off or no safetensors file.
+    """
+    path = folder / name
+    _check_name(path)
     with _opened(path) as file:
         header = _raw_header(path, file)
         size_bytes = os.fstat(file.fileno()).st_size
@@ -87,7 +96,7 @@ def tensors(path: Path) -> dict[str, Tensor]:
         raise _bad(path, f"is {size_bytes} bytes, its header says {expected}: cut off?")
     if size_bytes > expected:
         raise _bad(path, f"is {size_bytes} bytes, {size_bytes - expected} more than its header says")
-    return found
+    return _header_file(name, size_bytes, header), found
 
 
 def files_below(folder: Path) -> Iterator[str]:
@@ -116,13 +125,21 @@ def fingerprint(folder: Path, names: Iterable[str]) -> tuple[ModelFile, ...]:
 
 def _file(folder: Path, name: str) -> ModelFile:
     path = folder / name
-    if visible(name) != name:
-        raise _bad(path, "its name has a character that no file of a model may have in it")
+    _check_name(path)
     with _opened(path) as file:
         size_bytes = os.fstat(file.fileno()).st_size
         if name.endswith(".safetensors"):
-            return ModelFile(name, size_bytes, hashlib.sha256(_raw_header(path, file)).hexdigest(), "header")
+            return _header_file(name, size_bytes, _raw_header(path, file))
         return ModelFile(name, size_bytes, hashlib.file_digest(file, "sha256").hexdigest(), "content")
+
+
+def _header_file(name: str, size_bytes: int, header: bytes) -> ModelFile:
+    return ModelFile(name, size_bytes, hashlib.sha256(header).hexdigest(), "header")
+
+
+def _check_name(path: Path) -> None:
+    if visible(path.name) != path.name:
+        raise _bad(path, "its name has a character that no file of a model may have in it")
 
 
 @contextmanager
@@ -146,14 +163,25 @@ def _raw_header(path: Path, file: BufferedReader) -> bytes:
 
 def _parsed(header: bytes) -> tuple[dict[str, Tensor], int]:
     """The tensors, and how many bytes they fill: without a hole, and none over another, as the format wants."""
-    entries: dict[str, Any] = json.loads(header.decode("utf-8"), object_pairs_hook=_without_doubles)
-    found = {name: _tensor(entry) for name, entry in entries.items() if name != "__metadata__"}
+    known: dict[Any, Tensor] = {}
+    found = {name: _tensor(entry, known) for name, entry in _entries(header).items() if name != "__metadata__"}
     end = 0
-    for start, size_bytes in sorted((start, tensor.size_bytes) for start, tensor in found.values()):
+    for start, size_bytes in sorted([(start, tensor.size_bytes) for start, tensor in found.values()]):
         if start != end:
             raise ValueError("a hole, or two tensors in one place")
         end += size_bytes
     return {name: tensor for name, (_, tensor) in found.items()}, end
+
+
+def _entries(header: bytes) -> dict[str, Any]:
+    """The header's object. A large one holds a hundred thousand small ones, so that a hook for each is slow: as many
+    colons as the parsed object has keys say that none was there twice, and that no text holds a colon.
+    """
+    entries: dict[str, Any] = json.loads(header.decode("utf-8"))
+    inner = sum(len(entry) for entry in entries.values() if isinstance(entry, dict))
+    if header.count(b":") != len(entries) + inner:
+        entries = json.loads(header.decode("utf-8"), object_pairs_hook=_without_doubles)
+    return entries
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -163,18 +191,29 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-def _tensor(entry: dict[str, Any]) -> tuple[int, Tensor]:
-    """A tensor and where it starts."""
+def _tensor(entry: dict[str, Any], known: dict[Any, Tensor]) -> tuple[int, Tensor]:
+    """A tensor and where it starts. Thousands are alike: `known` has those that were looked at."""
     start, end = entry["data_offsets"]
-    shape, dtype = entry["shape"], entry["dtype"]
-    if not isinstance(shape, list) or len(shape) > _MOST_DIMENSIONS or not _DTYPE.fullmatch(dtype):
+    # The type itself: to isinstance, true is a whole number.
+    if type(start) is not int or type(end) is not int or not 0 <= start <= end <= _LARGEST:
+        raise ValueError("no place of a tensor")
+    if type(entry["shape"]) is not list:
+        raise ValueError("no shape")
+    key = (entry["dtype"], tuple(entry["shape"]), end - start)
+    if key not in known:
+        _check_tensor(*key)
+        known[key] = Tensor(*key)
+    return start, known[key]
+
+
+def _check_tensor(dtype: str, shape: tuple[int, ...], size_bytes: int) -> None:
+    if len(shape) > _MOST_DIMENSIONS or not _DTYPE.fullmatch(dtype):
         raise ValueError("no tensor")
-    if not all(type(n) is int and 0 <= n <= _LARGEST for n in (start, end, *shape)) or start > end:
+    if not all(type(length) is int and 0 <= length <= _LARGEST for length in shape):
         raise ValueError("no numbers of a tensor")
     bits = _BITS.get(dtype)
-    if bits is not None and math.prod(shape) * bits != (end - start) * 8:
+    if bits is not None and math.prod(shape) * bits != size_bytes * 8:
         raise ValueError("a shape that doesn't fill its place")
-    return start, Tensor(dtype, tuple(shape), end - start)
 
 
 def _bad(path: Path, reason: str) -> BadModelFileError:

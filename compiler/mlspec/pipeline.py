@@ -1,7 +1,8 @@
 """The story of a build: the passes in their order. Start reading here.
 
     Path --load--> Document --validate--> Spec --inspect--> Facts
-        --machines, resolve--> Resolved (one for each target) --plan--> Plan --render--> Bundle --package--> disk
+        --machines, resolve--> Resolved (one for each target) --plan--> Plan --render--> Bundle
+        --quantize, package--> disk
 
 Each pass takes values and gives a value, or None after it has put what is wrong into the report. Nothing below asks
 what computer it runs on: `Surroundings` says what may be known of it.
@@ -9,29 +10,34 @@ what computer it runs on: `Surroundings` says what may be known of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlspec import backends, runners
 from mlspec.backends import Backend
 from mlspec.diagnostics import Related, Report
+from mlspec.digests import Digests
 from mlspec.model.bundle import Bundle
 from mlspec.model.document import Document
+from mlspec.model.facts import Facts, Located
 from mlspec.model.machine import Machine
 from mlspec.model.plan import Plan
 from mlspec.model.spec import Spec
 from mlspec.passes.inspect import inspect
 from mlspec.passes.load import load
+from mlspec.passes.lock import read_lock
 from mlspec.passes.machines import machines
 from mlspec.passes.package import package
 from mlspec.passes.plan import plan
 from mlspec.passes.project import open_workspace
+from mlspec.passes.quantize import Workshop, quantize
 from mlspec.passes.render import Renderer
 from mlspec.passes.resolve import resolve
 from mlspec.passes.templates import check_templates
 from mlspec.passes.validate import validate
 from mlspec.runners import Runner
+from mlspec.store import Store
 from mlspec.workspace import Surroundings, Workspace
 
 
@@ -86,7 +92,7 @@ class Pipeline:
 
     def plans(self, checked: Checked, report: Report, target: str | None = None) -> Iterator[Plan]:
         """inspect, machines, resolve and plan: what is decided for all targets, or for the one named."""
-        found = inspect(checked.spec, checked.runner, checked.document, checked.workspace, report)
+        found = self._inspected(checked, report)
         if found is None or not _has_target(checked, target, report):
             return
         known = machines(checked.spec, checked.document, checked.workspace, report, target)
@@ -99,7 +105,7 @@ class Pipeline:
         self, checked: Checked, others: Iterable[Machine], report: Report, target: str
     ) -> Iterator[tuple[Machine, Plan | None, Report]]:
         """The plan of a target, had it each of these machines; where that one can't serve it, the report says why."""
-        found = inspect(checked.spec, checked.runner, checked.document, checked.workspace, report)
+        found = self._inspected(checked, report)
         if found is None:
             return
         for machine in others:
@@ -107,6 +113,15 @@ class Pipeline:
             (resolved,) = resolve(checked.spec, *found, {target: machine})
             decided = plan(resolved, checked.runner, checked.backend, checked.document, checked.workspace, own)
             yield machine, decided, own
+
+    def _inspected(self, checked: Checked, report: Report) -> tuple[Facts, tuple[Located, ...]] | None:
+        """inspect: what is known of the models, by their files and by the lock beside the spec, if there is one."""
+        faults = Report()
+        lock = read_lock(checked.document, faults)
+        report.extend(faults)
+        if faults.failed:
+            return None
+        return inspect(checked.spec, checked.runner, checked.document, checked.workspace, report, lock)
 
     def _workspace(self, spec: Path, report: Report) -> Workspace | None:
         """The workspace of the specs in a folder; what is wrong with it is said once."""
@@ -128,18 +143,35 @@ class Pipeline:
 
 
 def build(
-    paths: Iterable[Path], here: Surroundings, out: Path | None, report: Report, target: str | None = None
+    paths: Iterable[Path],
+    here: Surroundings,
+    out: Path | None,
+    report: Report,
+    target: str | None = None,
+    *,
+    models: bool = True,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Path]:
     """Build each spec and give the folders of the bundles as they are written.
 
     A spec with a fault gets no bundle; the others are built all the same. `out` is the project's `build/` if not given.
+    Without `models`, bundles have no links to any, and none is quantized. `say` is told what takes long.
     """
+    workshop = Workshop(Store(here.derived_models, say), Digests(here.digests, say), say) if models else None
     for compiled, own in _compiled(paths, here, target, out):
         for one in compiled if not own.failed else ():
-            place = package(one.bundle, out or one.checked.workspace.root / "build", own)
+            bundle = _with_models(one, workshop, own)
+            place = package(bundle, out or one.checked.workspace.root / "build", own) if bundle else None
             if place is not None:
                 yield place
         report.extend(own)
+
+
+def _with_models(one: Compiled, workshop: Workshop | None, report: Report) -> Bundle | None:
+    """quantize: the bundle with links to the models that it serves, as they are or as they are made here."""
+    if workshop is None:
+        return replace(one.bundle, links={})
+    return quantize(one.plan, one.bundle, one.checked.runner, workshop, one.checked.document, report)
 
 
 def check(paths: Iterable[Path], here: Surroundings, report: Report) -> None:

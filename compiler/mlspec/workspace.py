@@ -56,6 +56,16 @@ class Surroundings:
         return self._cache_home / "mlspec" / "templates"
 
     @property
+    def derived_models(self) -> Path:
+        """The store of models that builds made of others."""
+        return self._cache_home / "mlspec" / "models"
+
+    @property
+    def digests(self) -> Path:
+        """Where the digests of weights are remembered."""
+        return self._cache_home / "mlspec" / "digests"
+
+    @property
     def _cache_home(self) -> Path:
         given = Path(self.environment.get("XDG_CACHE_HOME", ""))
         # A relative one is to be ignored (XDG Base Directory Specification).

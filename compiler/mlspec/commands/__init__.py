@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _NO_SPECS = (PROJECT_FILE, "mlspec.yml")
 _SPEC = re.compile(rb"mlspec/v|ModelService")
 """What makes a YAML file in a folder a spec: its apiVersion or its kind."""
-_WRITING = ("write-failed", "output-taken")
-"""Codes of the package pass: the specs were fine, the build failed."""
+_WRITING = ("write-failed", "output-taken", "quantize-failed", "disk-full")
+"""Codes of quantizing and writing: the specs were fine, the build failed."""
 _NOWHERE = Path("/nonexistent")
 """The home of a user who has none, as Debian has it."""
 

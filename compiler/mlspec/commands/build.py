@@ -15,7 +15,8 @@ def run(options: Namespace) -> int:
     here, report = surroundings(options), Report()
     out = options.out.absolute() if options.out else None
     progress = Progress(spec_files(options.specs))
-    for folder in pipeline.build(progress, here, out, report, options.target):
+    with_models = not options.no_models
+    for folder in pipeline.build(progress, here, out, report, options.target, models=with_models, say=progress.say):
         progress.clear()
         if options.output_format in ("text", "concise"):
             sys.stdout.write(f"{here.shown(folder)}\n")

@@ -12,5 +12,6 @@ from mlspec.diagnostics import Report
 
 def run(options: Namespace) -> int:
     report = Report()
-    pipeline.check(Progress(spec_files(options.specs)), surroundings(options), report)
+    here = surroundings(options)
+    pipeline.check(Progress(spec_files(options.specs)), here, report)
     return tell(report, options, to_stdout=True)

@@ -21,12 +21,17 @@ class Progress:
     def __iter__(self) -> Iterator[Path]:
         begun_at = time.monotonic()
         for number, path in enumerate(self._paths, 1):
-            if sys.stderr.isatty() and time.monotonic() - begun_at > PATIENCE_S:
-                sys.stderr.write(f"{_CLEAR}{number} of {len(self._paths)}: {path.name}")
-                sys.stderr.flush()
-                self._shown = True
+            if time.monotonic() - begun_at > PATIENCE_S:
+                self.say(f"{number} of {len(self._paths)}: {path.name}")
             yield path
         self.clear()
+
+    def say(self, text: str) -> None:
+        """Put a text into the line, in place of what it says."""
+        if sys.stderr.isatty():
+            sys.stderr.write(f"{_CLEAR}{text}")
+            sys.stderr.flush()
+            self._shown = True
 
     def clear(self) -> None:
         """Take the line away, before something else is printed."""

@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from mlspec.commands import surroundings, tell
+from mlspec.commands.progress import Progress
 from mlspec.diagnostics import Report
 from mlspec.exit_codes import FAILED, FINDINGS, OK
 from mlspec.host import target_for_host
@@ -42,7 +43,8 @@ def built_for_host(options: Namespace) -> tuple[Checked, Path] | int:
     if checked is None:
         return tell(report, options, to_stdout=False) or FINDINGS
     target = target_for_host(checked.spec, options.target)
-    folders = list(build([spec], here, None, report, target))
+    progress = Progress([spec])
+    folders = list(build(progress, here, None, report, target, say=progress.say))
     if not folders:
         return tell(report, options, to_stdout=False) or FINDINGS
     check_installed(checked.backend, checked.runner, folders[0])

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from mlspec.formatting.scan import Scanned, indent, scanned
 
 ORDERS: Mapping[tuple[str, ...], Sequence[str]] = {
-    (): ("apiVersion", "kind", "metadata", "model", "service", "targets", "tests", "roots", "templates"),
+    (): ("apiVersion", "kind", "metadata", "model", "service", "targets", "tests", "roots", "templates", "reproducible"),
     ("metadata",): ("name", "project", "description", "labels"),
     ("model",): (
-        *("runner", "task", "base", "adapters", "default_adapter", "context_length", "sampling"),
+        *("runner", "task", "base", "adapters", "default_adapter", "context_length", "quantization", "kv_bits"),
+        *("prefill_step", "prompt_cache_mb", "sampling"),
         *("module", "class", "files", "requirements", "artifacts", "inputs", "outputs"),
     ),
-    ("service",): ("backend", "endpoints", "concurrency", "limits", "env"),
+    ("service",): ("backend", "endpoints", "concurrency", "prefer", "limits", "env"),
 }
 
 

@@ -40,12 +40,16 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """One model's facts. `details` holds what its runner reads from configuration and headers (JSON data)."""
+    """One model's facts. `details` holds what its runner reads from configuration and headers (JSON data).
+
+    `content` is the digest of all its files' whole content, where a lock tells it.
+    """
 
     ref: ModelRef
     files: tuple[ModelFile, ...]
     parameter_bytes: int = 0
     details: Mapping[str, Any] = field(default_factory=dict)
+    content: str | None = None
 
 
 @dataclass(frozen=True)

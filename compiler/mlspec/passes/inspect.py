@@ -12,7 +12,9 @@ from mlspec.hub import snapshot_folder
 from mlspec.looking import NO_FILE, Kind, check_readable, kind_of, near_folder, stays_inside, told
 from mlspec.model.document import Document, Pointer
 from mlspec.model.facts import Facts, Located, ModelFacts, ModelRef
+from mlspec.model.lock import Lock, LockedModel
 from mlspec.model.spec import Source, Spec
+from mlspec.passes.lock import check_rest, covers, lacks_weights, locked_facts, only_absent
 from mlspec.runners import Runner
 from mlspec.workspace import Workspace
 
@@ -34,26 +36,58 @@ class ModelFaults:
 
 
 def inspect(
-    spec: Spec, runner: Runner, document: Document, workspace: Workspace, report: Report
+    spec: Spec, runner: Runner, document: Document, workspace: Workspace, report: Report, lock: Lock | None = None
 ) -> tuple[Facts, tuple[Located, ...]] | None:
-    """The facts of all models and where they are; None after a fault was reported."""
-    faults = ModelFaults(document, report)
-    located = locate_all(spec, runner, document, workspace, report)
-    facts = [_inspected(found, runner, workspace, faults) for found in located or ()]
+    """The facts of all models and where they are; None after a fault was reported.
+
+    With a lock, its facts: a model that isn't on this computer is believed, one that is has to be the same.
+    """
+    faults, refs = ModelFaults(document, report), runner.models(spec.model)
+    if lock is not None and not covers(lock, refs, faults, document.shown):
+        return None
+    located = locate_all(spec, runner, document, workspace, report, lock)
+    inspected = [_inspected(found, runner, workspace, faults) for found in located or ()]
     _check_user_files(runner.user_files(spec.model), workspace, faults)
     if located is None or report.failed:
         return None
-    return Facts(tuple(f for f in facts if f is not None)), located
+    facts = Facts(tuple(f for f in inspected if f is not None))
+    if lock is not None:
+        facts = locked_facts(lock, refs, facts.models, faults, document.shown)
+    return None if report.failed else (facts, located)
 
 
 def locate_all(
-    spec: Spec, runner: Runner, document: Document, workspace: Workspace, report: Report
+    spec: Spec, runner: Runner, document: Document, workspace: Workspace, report: Report, lock: Lock | None = None
 ) -> tuple[Located, ...] | None:
-    """Where each model of the spec is; None if one can't be found."""
-    faults = ModelFaults(document, report)
-    places = [(ref, _locate(ref, workspace, faults, document.shown)) for ref in runner.models(spec.model)]
-    found = tuple(Located(ref, folder) for ref, folder in places if folder is not None)
-    return found if len(found) == len(places) else None
+    """Where each model of the spec is, but for locked ones that aren't here; None if another one can't be found."""
+    faults, found = Report(), []
+    for ref in runner.models(spec.model):
+        folder = _place(ref, lock.of(ref.role) if lock else None, document, workspace, faults)
+        found += [Located(ref, folder)] if folder else []
+    report.extend(faults)
+    return None if faults.failed else tuple(found)
+
+
+def _place(
+    ref: ModelRef, locked: LockedModel | None, document: Document, workspace: Workspace, report: Report
+) -> Path | None:
+    """Where a model is. None if it isn't here: that is a fault, unless a lock knows the model."""
+    found = Report()
+    faults = ModelFaults(document, found)
+    folder = _locate(ref, workspace, faults, document.shown)
+    if folder is not None and locked is not None and lacks_weights(locked, folder):
+        _check_rest(locked, ref, folder, workspace, faults)
+        folder = None
+    if locked is None or not only_absent(found):
+        report.extend(found)
+    return folder
+
+
+def _check_rest(locked: LockedModel, ref: ModelRef, folder: Path, workspace: Workspace, faults: ModelFaults) -> None:
+    try:
+        check_rest(locked, ref, folder, faults, faults.document.shown)
+    except OSError as problem:
+        _unreadable(problem, folder, ref, ref.pointer, workspace, faults)
 
 
 def _inspected(found: Located, runner: Runner, workspace: Workspace, faults: ModelFaults) -> ModelFacts | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from mlspec.backends import Backend
 from mlspec.diagnostics import Report
 from mlspec.model.document import Document
 from mlspec.model.facts import ModelFacts
-from mlspec.model.plan import RUNTIME_API, Decision, Plan, Resolved, RunnerPlan
+from mlspec.model.plan import RUNTIME_API, Decision, Derivation, Plan, Resolved, RunnerPlan
 from mlspec.passes.governor import governor, governor_decision
 from mlspec.passes.inspect import ModelFaults
 from mlspec.requirements import pins
@@ -103,13 +103,19 @@ def _runtime(
         "limits": {**dict(spec.service.limits), "concurrency": decided.concurrency},
         "environment": {"set": dict(environment), "required": list(required)},
         "governor": governor(resolved.target),
-        "models": [_model(facts) for facts in resolved.facts.models],
+        "models": [_model(facts, decided.derivations) for facts in resolved.facts.models],
     }
 
 
-def _model(facts: ModelFacts) -> dict[str, Any]:
-    files = [vars(file) for file in facts.files]
-    return {"role": facts.ref.role, "source": facts.ref.source.key(), "files": files}
+def _model(facts: ModelFacts, derivations: Iterable[Derivation]) -> dict[str, Any]:
+    """What the bundle knows of a model: its files, or where the package step makes another one of it, which."""
+    model: dict[str, Any] = {"role": facts.ref.role, "source": facts.ref.source.key()}
+    if facts.content is not None:
+        model["content"] = facts.content
+    for derivation in derivations:
+        if derivation.role == facts.ref.role:
+            model["derived"] = {"key": derivation.key, "settings": dict(derivation.settings)}
+    return {**model, "files": [vars(file) for file in facts.files]}
 
 
 def _copied(resolved: Resolved, runner: Runner, workspace: Workspace) -> dict[str, Path]:

@@ -12,13 +12,15 @@ from mlspec.workspace import Workspace
 
 PARTIAL = "_"
 """First letter of a template's name that other templates of the project include or import."""
+_NOT_OF_BUNDLES = ("init", "report")
+"""Folders of templates for specs and for pages about plans."""
 
 
 def names() -> tuple[str, ...]:
     """The names of the built-in templates of bundles, sorted."""
     root = folder("templates")
     found = (path.relative_to(root) for path in root.rglob("*.j2"))
-    return tuple(sorted(path.as_posix() for path in found if path.parts[0] != "init"))
+    return tuple(sorted(path.as_posix() for path in found if path.parts[0] not in _NOT_OF_BUNDLES))
 
 
 def check_templates(workspace: Workspace, report: Report) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mlspec.characters import quoted
+from mlspec.characters import quoted, visible
 from mlspec.model_files import BadModelFileError
 from mlspec.suggest import listed
 
@@ -20,6 +21,10 @@ LEAVES: Mapping[str, frozenset[str]] = {
 """The last parts of the names of an adapter's tensors, by its kind. One of kind `full` has the base's own names."""
 
 KINDS = (*LEAVES, "full")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_FOLDERS = frozenset({"models", "model", "outputs", "output", "checkpoints", "weights", "data", "specs", "base", "mlx"})
+_LONGEST_KEY = 200
+_MOST_KEYS = 1000
 LARGEST_COUNT = 2**31 - 1
 
 
@@ -34,7 +39,12 @@ def adapter_details(config: Mapping[str, Any]) -> dict[str, Any]:
         raise _bad(f"fine_tune_type is {quoted(kind)}: it has to be {listed(KINDS, 'or')}")
     if layers is not None and (type(layers) is not int or abs(layers) > LARGEST_COUNT):
         raise _bad(f"num_layers is {quoted(layers)}: it has to be a whole number")
-    return {"fine_tune_type": kind, "num_layers": layers, **_parameters(kind, config.get("lora_parameters"))}
+    return {
+        "fine_tune_type": kind,
+        "num_layers": layers,
+        **_parameters(kind, config.get("lora_parameters")),
+        "base_model": _hub_name(config.get("model")),
+    }
 
 
 def check_tensors(kind: str, names: Iterable[str]) -> None:
@@ -67,7 +77,8 @@ def _parameters(kind: str, parameters: object) -> dict[str, Any]:
         raise _bad(f"the scale in lora_parameters is {quoted(scale)}: it has to be a finite number")
     if keys is not None and not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
         raise _bad("the keys in lora_parameters have to be a list of names")
-    return {"rank": rank, "scale": scale} | _dropout(parameters.get("dropout"))
+    named = {} if keys is None else {"keys": sorted({visible(key)[:_LONGEST_KEY] for key in keys})[:_MOST_KEYS]}
+    return {"rank": rank, "scale": scale} | _dropout(parameters.get("dropout")) | named
 
 
 def _dropout(value: object) -> dict[str, Any]:
@@ -77,6 +88,15 @@ def _dropout(value: object) -> dict[str, Any]:
     if not _is_finite(value):
         raise _bad(f"the dropout in lora_parameters is {quoted(value)}: it has to be a finite number")
     return {"dropout": value}
+
+
+def _hub_name(value: object) -> str | None:
+    """The base that the adapter was trained on, where it is named as on the hub. A path on somebody's computer is none
+    of ours, and a relative one of two parts looks like a name: those that begin as folders mostly do are left out.
+    """
+    if not isinstance(value, str) or not _HUB_NAME.fullmatch(value):
+        return None
+    return None if value.partition("/")[0].lower() in _FOLDERS else value
 
 
 def _is_finite(value: object) -> bool:

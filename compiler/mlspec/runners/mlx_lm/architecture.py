@@ -17,6 +17,8 @@ class Layers:
     `key_dim` and values of `value_dim` a token; `latent` keeps `key_dim` + `value_dim` elements a token whatever the
     heads (kv_lora_rank and the rotary part; `kv_heads` is 1); `state` keeps `state_elements` whatever the length, of
     which `state_float32` in float32. A layer that keeps two kinds at once (falcon_h1) stands in two groups.
+    `scan_heads` are the heads of a state space that mlx_lm's `ssm_attn` computes in blocks while it reads a prompt; 0
+    for any other.
     """
 
     count: int
@@ -27,6 +29,7 @@ class Layers:
     window: int | None = None
     state_elements: int = 0
     state_float32: int = 0
+    scan_heads: int = 0
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Architecture:
     `parameters` counts all weights, `active_parameters` those that one token is multiplied with (embedding rows that
     are only looked up are left out). `hidden`, `heads`, `head_dim`, `intermediate` (of one token's path through a
     layer: for experts active times their size) and `vocabulary` are element counts. `layers` is the number of decoder
-    layers.
+    layers. Latent attention's `head_dim` is a query's with its rotary part. `sinks`: attention has sinks (gpt_oss).
     """
 
     known: bool
@@ -58,6 +61,7 @@ class Architecture:
     active_parameters: int
     keeps: tuple[Layers, ...]
     experts: Experts | None = None
+    sinks: bool = False
 
     def as_data(self) -> dict[str, Any]:
         """JSON data, as a model's facts hold it."""

@@ -8,10 +8,10 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from mlspec.characters import visible
+from mlspec.characters import quoted, visible
 from mlspec.looking import NO_FILE, kind_of, lacking
 from mlspec.model.facts import ModelFacts, ModelRef
-from mlspec.model_files import BadModelFileError, Tensor, fingerprint, read_json, tensors
+from mlspec.model_files import BadModelFileError, Tensor, fingerprint, read_json, read_tensors
 from mlspec.runners import Faults
 from mlspec.runners.mlx_lm.adapter_config import (
     ADAPTER_CONFIG,
@@ -20,6 +20,9 @@ from mlspec.runners.mlx_lm.adapter_config import (
     adapter_details,
     check_tensors,
 )
+from mlspec.runners.mlx_lm.families import Shape, shape_of
+from mlspec.runners.mlx_lm.packing import Packing
+from mlspec.runners.mlx_lm.tensor_table import table
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -53,12 +56,16 @@ def inspect_base(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | No
         names = _names(folder)
         weights = [name for name in names if fnmatch(name, WEIGHTS)]
         _check_shards(folder, weights)
-        found = {name: t for weight in weights for name, t in tensors(folder / weight).items()}
-        files = fingerprint(folder, names)
+        shards = [read_tensors(folder, weight) for weight in weights]
+        found = {name: t for _, part in shards for name, t in part.items()}
+        rest = fingerprint(folder, [name for name in names if name not in weights])
+        files = tuple(sorted((*rest, *(file for file, _ in shards)), key=lambda file: file.path))
+        shape = shape_of(config, found)
     except BadModelFileError as problem:
         faults.error("bad-model-file", f"{ref.role}: {problem}", ref.pointer, help="fetch or convert the model again")
         return None
-    return ModelFacts(ref, files, _bytes(found), _details(config, found))
+    _check_known(ref, config, shape, faults)
+    return ModelFacts(ref, files, _bytes(found), base_details(config, found, shape))
 
 
 def inspect_adapter(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | None:
@@ -70,14 +77,33 @@ def inspect_adapter(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts |
         if "peft_type" in config or "fine_tune_type" not in config:
             _peft(ref, faults)
             return None
-        found = tensors(folder / ADAPTER_WEIGHTS)
+        weights, found = read_tensors(folder, ADAPTER_WEIGHTS)
         details = adapter_details(config)
         check_tensors(details["fine_tune_type"], found)
-        files = fingerprint(folder, (ADAPTER_CONFIG, ADAPTER_WEIGHTS))
+        details["tensors"] = [row.as_data() for row in table(found)]
+        files = (*fingerprint(folder, (ADAPTER_CONFIG,)), weights)
     except BadModelFileError as problem:
         faults.error("bad-model-file", f"{ref.role}: {problem}", ref.pointer, help="train or copy the adapter again")
         return None
     return ModelFacts(ref, files, _bytes(found), details)
+
+
+def _check_known(ref: ModelRef, config: Mapping[str, Any], shape: Shape, faults: Faults) -> None:
+    """A warning if the model's memory is an estimate."""
+    if shape.architecture.known:
+        return
+    if shape.unreadable is not None:
+        key, value = shape.unreadable, _inner(config).get(shape.unreadable)
+        told = (
+            f"config.json has {quoted(value)} for {quoted(key)}"
+            if value is not None
+            else f"config.json lacks {quoted(key)}"
+        )
+    else:
+        told = f"mlspec doesn't know the family {quoted(config.get('model_type'))}"
+    message = f"{ref.role}: {told}: its memory is estimated from the shapes of its tensors"
+    help = "the estimate takes every layer for one that keeps all tokens; mlx_lm may not serve the model at all"
+    faults.warning("unknown-family", message, ref.pointer, help=help)
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
@@ -120,9 +146,10 @@ def _check_shards(folder: Path, weights: list[str]) -> None:
         raise BadModelFileError(f"{INDEX} names {named}, missing in the folder ({len(missing)} in all)")
 
 
-def _details(config: Mapping[str, Any], found: Mapping[str, Tensor]) -> dict[str, Any]:
+def base_details(config: Mapping[str, Any], found: Mapping[str, Tensor], shape: Shape) -> dict[str, Any]:
     """What a plan tells of a model: whole numbers and short words, whatever else the configuration holds."""
     inner, quantization = _inner(config), _inner(config).get("quantization")
+    packed, packing = any(row.name.endswith(".scales") for row in shape.loaded), Packing.of(config)
     dtypes = Counter[str]()
     for tensor in found.values():
         dtypes[tensor.dtype] += tensor.size_bytes
@@ -133,7 +160,18 @@ def _details(config: Mapping[str, Any], found: Mapping[str, Tensor]) -> dict[str
         "vocabulary": _count(inner.get("vocab_size")),
         "quantization": _quantization(quantization) if isinstance(quantization, dict) else None,
         "dtype": dtypes.most_common(1)[0][0] if dtypes else None,
+        "families": list(shape.families),
+        "architecture": _listed(shape.architecture.as_data()),
+        "tensors": [row.as_data() for row in shape.stored],
+        # What the files hold is what is loaded, of a model in mlx's own format.
+        "loaded": None if shape.loaded == shape.stored else [row.as_data() for row in shape.loaded],
+        "packing": packing.as_data() if packed else None,
     }
+
+
+def _listed(architecture: dict[str, Any]) -> dict[str, Any]:
+    """As JSON would give it back: facts from a lock are compared with facts of the files."""
+    return {**architecture, "keeps": list(architecture["keeps"])}
 
 
 def _inner(config: Mapping[str, Any]) -> Mapping[str, Any]:

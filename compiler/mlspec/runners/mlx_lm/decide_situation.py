@@ -1,0 +1,168 @@
+"""What the planner of language models knows before it decides anything."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+from mlspec.hardware.budget import Budget, budget, origin
+from mlspec.model.facts import Facts, ModelFacts
+from mlspec.model.machine import Machine
+from mlspec.model.plan import MemoryPart
+from mlspec.model.spec import Spec
+from mlspec.model.target import Target
+from mlspec.runners.mlx_lm.architecture import Architecture
+from mlspec.runners.mlx_lm.choose import Option, Point, Question, Range
+from mlspec.runners.mlx_lm.footprint import footprint
+from mlspec.runners.mlx_lm.load import Load
+from mlspec.runners.mlx_lm.model import MlxLmModel
+from mlspec.runners.mlx_lm.options import options
+from mlspec.runners.mlx_lm.tensor_table import Row
+from mlspec.runners.mlx_lm.useful import Useful, useful
+from mlspec.runners.mlx_lm.weights import loaded_rows
+
+STEPS = (2048, 1024, 512, 256, 128)
+"""Prefill steps that `auto` takes, mlx_lm's own (`prefill_step_size`) first."""
+
+PASSIVE_STEPS = (512, 256, 128)
+"""Without a fan: shorter bursts, and a request in flight waits less for a long prompt."""
+
+SHORTEST_CONTEXT = 1024
+
+ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
+STORED = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A spec, the facts of its models and one target; what follows from them is worked out once."""
+
+    spec: Spec
+    facts: Facts
+    target: Target
+
+    @property
+    def model(self) -> MlxLmModel:
+        model: MlxLmModel = self.spec.model
+        return model
+
+    @property
+    def base(self) -> ModelFacts:
+        return self.facts.of("base")
+
+    @property
+    def machine(self) -> Machine | None:
+        return self.target.machine
+
+    @property
+    def kv_bits(self) -> int | None:
+        return None if self.model.kv_bits == 16 else self.model.kv_bits
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        return Architecture.from_data(self.base.details["architecture"])
+
+    @cached_property
+    def budget(self) -> Budget | None:
+        return budget(self.target)
+
+    @cached_property
+    def useful(self) -> Useful:
+        return useful(self.target, self.kv_bits)
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.target.accelerator == "cpu"
+
+    @cached_property
+    def stored_type(self) -> str:
+        """The type of most of the model's floats: of a quantized model that is its scales'."""
+        elements = Counter[str]()
+        for row in loaded_rows(self.base.details):
+            if row.dtype in STORED:
+                elements[STORED[row.dtype]] += row.elements
+        return elements.most_common(1)[0][0] if elements else "bfloat16"
+
+    @property
+    def computed_type(self) -> str:
+        """The type that the model computes in: on a Linux CPU only float32 is fast."""
+        return "float32" if self.on_cpu else self.stored_type
+
+    @cached_property
+    def adapters_bytes(self) -> int:
+        """All adapters are held at once, and for a swap back the tensors of a pristine one."""
+        adapters = [self.facts.of(f"adapters/{adapter.name}") for adapter in self.model.adapters]
+        pristine = [self._held(facts) for facts in adapters if facts.details["fine_tune_type"] != "full"]
+        return sum(map(self._held, adapters)) + max(pristine, default=0)
+
+    def _held(self, adapter: ModelFacts) -> int:
+        """An adapter's bytes in memory: cast like the model that it adapts."""
+        if not self.on_cpu:
+            return adapter.parameter_bytes
+        rows = map(Row.from_data, adapter.details["tensors"])
+        return sum(row.elements for row in rows) * ELEMENT_BYTES["float32"]
+
+    @cached_property
+    def options(self) -> tuple[Option, ...]:
+        """On a GPU a model that isn't converted keeps its floats as they are stored, whatever types there are."""
+        computed = ELEMENT_BYTES[self.computed_type]
+        return options(self.model, self.facts, computed if self.on_cpu else None, computed)
+
+    def of_machine(self, *names: str) -> tuple[str, ...]:
+        """The inputs of a decision that came of the machine, or of there being none."""
+        return origin(self.machine, *names) if self.machine is not None else ("target:machine",)
+
+    def load(self, point: Point, prompt_cache_bytes: int = 0) -> Load:
+        return Load(
+            concurrency=point.concurrency,
+            context_length=point.context,
+            prefill_step=point.step,
+            element_bytes=ELEMENT_BYTES[self.computed_type],
+            accelerator=self.target.accelerator,
+            kv_bits=self.kv_bits,
+            prompt_cache_bytes=prompt_cache_bytes,
+        )
+
+    def parts(self, point: Point, prompt_cache_bytes: int) -> tuple[MemoryPart, ...]:
+        """What each thing takes at this point."""
+        load = self.load(point, prompt_cache_bytes)
+        return footprint(self.architecture, point.option.weights_bytes, self.adapters_bytes, load)
+
+    def needs(self, point: Point) -> int:
+        """All bytes at this point, with the prompt cache that the spec asks for."""
+        return sum(part.bytes for part in self.parts(point, self.asked_prompt_cache_bytes))
+
+    @property
+    def asked_prompt_cache_bytes(self) -> int:
+        return 0 if self.model.prompt_cache_mb == "auto" else self.model.prompt_cache_mb * 2**20
+
+    def question(self, longest: int) -> Question:
+        """What there is to choose; `longest` is the model's own context, or what the spec says."""
+        allowed = self.budget
+        return Question(
+            options=self.options,
+            concurrency=self._concurrency(),
+            context=self._context(longest),
+            steps=self._steps(),
+            prefer=self.spec.service.prefer,
+            budget_bytes=allowed.bytes if allowed else None,
+            needs=self.needs,
+        )
+
+    def _concurrency(self) -> Range:
+        given = self.spec.service.concurrency
+        return Range(1, self.useful.concurrency) if given == "auto" else Range(given, given)
+
+    def _context(self, longest: int) -> Range:
+        """An answer should find room beside a prompt as long."""
+        if self.model.context_length != "auto":
+            return Range(longest, longest)
+        answers = -(-2 * self.spec.service.limits.max_tokens // 256) * 256
+        return Range(min(longest, SHORTEST_CONTEXT, answers), longest)
+
+    def _steps(self) -> tuple[int, ...]:
+        if self.model.prefill_step != "auto":
+            return (self.model.prefill_step,)
+        passive = self.machine is not None and self.machine.cooling == "passive"
+        return PASSIVE_STEPS if passive else STEPS

@@ -1,0 +1,116 @@
+"""The plan of a language model: what is chosen, then every value with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlspec.model.facts import Facts
+from mlspec.model.plan import Decision, MemoryPart, MemoryPlan, RunnerPlan
+from mlspec.model.spec import Spec
+from mlspec.model.target import Target
+from mlspec.runners import Faults
+from mlspec.runners.mlx_lm import decide_memory as memory
+from mlspec.runners.mlx_lm import decide_model as model
+from mlspec.runners.mlx_lm import decide_runtime as runtime
+from mlspec.runners.mlx_lm.choose import Choice, Point, Question, choose
+from mlspec.runners.mlx_lm.decide_service import decide_concurrency
+from mlspec.runners.mlx_lm.decide_situation import Situation
+from mlspec.runners.mlx_lm.decide_speed import estimate_speed
+from mlspec.runners.mlx_lm.derivation import derivation
+
+BLAS_PACKAGE = "libopenblas0-pthread"
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What everything else follows from."""
+
+    situation: Situation
+    question: Question
+    choice: Choice
+    prompt_cache_bytes: int
+
+    @property
+    def point(self) -> Point:
+        return self.choice.point
+
+    def parts(self) -> tuple[MemoryPart, ...]:
+        return self.situation.parts(self.point, self.prompt_cache_bytes)
+
+
+def plan_model(spec: Spec, facts: Facts, target: Target, faults: Faults) -> RunnerPlan | None:
+    """The runner's part of the plan; None after a fault was reported."""
+    situation = Situation(spec, facts, target)
+    longest = model.longest_context(situation, faults)
+    if longest is None:
+        return None
+    question = situation.question(longest)
+    choice = choose(question)
+    if choice is None:
+        from mlspec.runners.mlx_lm.decide_refusal import refuse  # costs a build milliseconds that hardly any needs
+
+        refuse(situation, question, faults)
+        return None
+    kept = memory.prompt_cache_bytes(situation, choice.point)
+    return _plan(_Chosen(situation, question, choice, kept))
+
+
+def _plan(chosen: _Chosen) -> RunnerPlan:
+    situation, point, parts = chosen.situation, chosen.point, chosen.parts()
+    decisions = {decision.key: decision for decision in _decisions(chosen, parts)}
+    threads = decisions.get(f"environment.{runtime.THREADS}")
+    environment = {"HF_HUB_OFFLINE": "1"}
+    if threads is not None and threads.value is not None:
+        environment[runtime.THREADS] = threads.value
+    dtype = situation.computed_type
+    return RunnerPlan(
+        decisions=tuple(decisions.values()),
+        settings=_settings(situation, decisions),
+        concurrency=point.concurrency,
+        environment=environment,
+        system_packages=(BLAS_PACKAGE,) if situation.on_cpu else (),
+        memory=MemoryPlan(parts, situation.budget.bytes if situation.budget else None),
+        speed=estimate_speed(situation, point),
+        derivations=derivation(situation.base, point.option, dtype),
+    )
+
+
+def _decisions(chosen: _Chosen, parts: tuple[MemoryPart, ...]) -> tuple[Decision, ...]:
+    situation, question, point = chosen.situation, chosen.question, chosen.point
+    threads = runtime.decide_threads(situation)
+    return (
+        model.decide_context(situation, question, point),
+        model.decide_quantization(situation, question, chosen.choice),
+        model.decide_kv_bits(situation),
+        model.decide_speculation(situation),
+        model.decide_adapter(situation.model),
+        model.decide_sampling(situation.spec),
+        decide_concurrency(situation, question, point),
+        runtime.decide_prefill_step(situation, question, point),
+        runtime.decide_dtype(situation),
+        runtime.decide_preload(situation),
+        memory.decide_budget(situation),
+        memory.decide_footprint(parts),
+        *memory.decide_limits(situation, parts),
+        memory.decide_prompt_cache(situation, point, chosen.prompt_cache_bytes),
+        *((threads,) if threads else ()),
+    )
+
+
+def _settings(situation: Situation, decisions: Mapping[str, Decision]) -> dict[str, Any]:
+    """What the serve-time runner reads."""
+    limits = ("memory_limit_bytes", "cache_limit_bytes", "wired_limit_bytes")
+    return {
+        "context_length": decisions["model.context_length"].value,
+        "adapters": [adapter.name for adapter in situation.model.adapters],
+        "default_adapter": decisions["model.default_adapter"].value,
+        "sampling": decisions["model.sampling"].value,
+        "preload_blas": decisions["runtime.preload_blas"].value,
+        "dtype": decisions["runtime.dtype"].value,
+        "prefill_step": decisions["runtime.prefill_step"].value,
+        "kv_bits": situation.kv_bits,
+        "prompt_cache_bytes": decisions["memory.prompt_cache_bytes"].value,
+        "memory": {name: decisions[f"memory.{name}"].value for name in limits},
+    }
