@@ -165,6 +165,12 @@ def test_a_link_that_leads_out(project: Path, tmp_path: Path) -> None:
     assert faults(project, project / "specs/chat.yaml") == ["path-outside"]
 
 
+def rewrite(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("spoil", "code"),
     [
@@ -179,7 +185,8 @@ def test_a_link_that_leads_out(project: Path, tmp_path: Path) -> None:
             lambda model: (model / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b"}}'),
             "bad-model-file",
         ),
-        (lambda model: (model / "config.json").write_text("{}"), "context-length"),
+        (lambda model: rewrite(model / "config.json", '"max_position_embeddings": 2048,', ""), "context-length"),
+        (lambda model: rewrite(model / "config.json", '"llama"', '"lama"'), "unknown-family"),
     ],
 )
 def test_what_is_wrong_with_a_model(project: Path, spoil: object, code: str) -> None:

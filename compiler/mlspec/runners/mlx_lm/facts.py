@@ -90,20 +90,20 @@ def inspect_adapter(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts |
 
 def _check_known(ref: ModelRef, config: Mapping[str, Any], shape: Shape, faults: Faults) -> None:
     """A warning if the model's memory is an estimate."""
-    if shape.architecture.known:
-        return
-    if shape.unreadable is not None:
-        key, value = shape.unreadable, _inner(config).get(shape.unreadable)
-        told = (
-            f"config.json has {quoted(value)} for {quoted(key)}"
-            if value is not None
-            else f"config.json lacks {quoted(key)}"
-        )
-    else:
-        told = f"mlspec doesn't know the family {quoted(config.get('model_type'))}"
-    message = f"{ref.role}: {told}: its memory is estimated from the shapes of its tensors"
-    help = "the estimate takes every layer for one that keeps all tokens; mlx_lm may not serve the model at all"
-    faults.warning("unknown-family", message, ref.pointer, help=help)
+    if not shape.architecture.known:
+        message = f"{ref.role}: {_unknown(config, shape)}: its memory is estimated from the shapes of its tensors"
+        help = "the estimate takes every layer for one that keeps all tokens; mlx_lm may not serve the model at all"
+        faults.warning("unknown-family", message, ref.pointer, help=help)
+
+
+def _unknown(config: Mapping[str, Any], shape: Shape) -> str:
+    key = shape.unreadable
+    if key is None and config.get("model_type") is None:
+        return "config.json names no model_type"
+    if key is None:
+        return f"mlspec doesn't know the family {quoted(config['model_type'])}"
+    value = _inner(config).get(key)
+    return f"config.json lacks {quoted(key)}" if value is None else f"config.json has {quoted(value)} for {quoted(key)}"
 
 
 def context_length(config: Mapping[str, Any]) -> int | None:
