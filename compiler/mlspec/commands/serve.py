@@ -11,6 +11,7 @@ from mlspec.commands.progress import Progress
 from mlspec.diagnostics import Report
 from mlspec.exit_codes import FAILED, FINDINGS, OK
 from mlspec.host import target_for_host
+from mlspec.passes.machines import machines
 from mlspec.pipeline import Checked, Pipeline, build
 from mlspec.serving import address_of, check_installed, check_port, running, url_of
 
@@ -42,7 +43,11 @@ def built_for_host(options: Namespace) -> tuple[Checked, Path] | int:
     checked = Pipeline(here).check(spec, report)
     if checked is None:
         return tell(report, options, to_stdout=False) or FINDINGS
-    target = target_for_host(checked.spec, options.target)
+    known = machines(checked.spec, checked.document, checked.workspace, report, options.target)
+    if known is None:
+        return tell(report, options, to_stdout=False) or FINDINGS
+    target = target_for_host(checked.spec, known, options.target)
+    report = Report()
     progress = Progress([spec])
     folders = list(build(progress, here, None, report, target, say=progress.say))
     if not folders:
