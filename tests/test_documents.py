@@ -11,6 +11,7 @@ import pytest
 
 from mlspec.cli import parser
 from mlspec.codes import explain, known
+from models.sparse import write
 from projects import example, faults, with_spec
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +51,24 @@ def test_the_fault_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mlspec", "check", "specs/lora.yaml"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert done.stdout == shown
+
+
+def test_the_plan_in_the_readme_is_what_is_printed(tmp_path: Path) -> None:
+    shown = next(block for block in blocks("text") if "speed   an estimate" in block)
+    project = example(tmp_path / "project")
+    write(project / "models/llama", "Llama-3.1-8B")
+    machine = '{chip: Apple M4, memory_gb: 24, model: "Mac16,12", macos: "26.1"}'
+    spec = (
+        (project / "specs/chat.yaml").read_text().partition("targets:")[0].replace("specs/models/tiny", "models/llama")
+    )
+    text = (
+        spec.replace("  runner:", "  quantization: auto\n  runner:")
+        + f"targets:\n  - {{name: air, machine: {machine}}}\n"
+    )
+    with_spec(project, text, "llama.yaml")
+    command = [sys.executable, "-m", "mlspec", "plan", "llama.yaml"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(shown)
 
 
 def commands() -> list[str]:

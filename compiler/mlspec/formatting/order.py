@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 from mlspec.formatting.scan import Scanned, indent, scanned
 
 ORDERS: Mapping[tuple[str, ...], Sequence[str]] = {
-    (): ("apiVersion", "kind", "metadata", "model", "service", "targets", "tests", "roots", "templates", "reproducible"),
+    (): (
+        *("apiVersion", "kind", "metadata", "model", "service", "targets", "tests"),
+        *("roots", "templates", "reproducible"),
+    ),
     ("metadata",): ("name", "project", "description", "labels"),
     ("model",): (
         *("runner", "task", "base", "adapters", "default_adapter", "context_length", "quantization", "kv_bits"),
