@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlspec.model.spec import Prefer
-from mlspec.runners.mlx_lm.choose import FLOORS, Choice, Option, Point, Question, Range, choose
 from mlspec.runners.mlx_lm.model import Quantization
+from mlspec.runners.mlx_lm.planning.policy import FLOORS, Choice, Option, Point, Question, Range, choose
 
 MIB = 2**20
 GIB = 2**30

@@ -18,7 +18,7 @@ from mlspec.model.plan import Decision, Derivation, Plan
 from mlspec.model.target import Target
 from mlspec.pipeline import Pipeline
 from mlspec.runners.mlx_lm.build import MlxLmRunner
-from mlspec.runners.mlx_lm.useful import useful
+from mlspec.runners.mlx_lm.planning.useful import useful
 from models import sparse
 from projects import example, surroundings, with_spec
 

@@ -13,7 +13,7 @@ from mlspec.model.document import Pointer
 from mlspec.model.facts import Facts, ModelFacts, ModelRef
 from mlspec.model.spec import Source
 from mlspec.runners.mlx_lm.facts import inspect_adapter, inspect_base
-from mlspec.runners.mlx_lm.fit import check_fit
+from mlspec.runners.mlx_lm.facts.fit import check_fit
 from mlspec.runners.mlx_lm.model import Adapter, MlxLmModel
 
 Shapes = Iterable[tuple[str, tuple[str, tuple[int, ...]]]]

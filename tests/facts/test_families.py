@@ -17,7 +17,7 @@ from mlspec.model_files import Tensor
 from mlspec.runners.mlx_lm.architecture import Architecture, Experts, Layers
 from mlspec.runners.mlx_lm.facts import base_details
 from mlspec.runners.mlx_lm.families import architecture, family_of, shape_of
-from mlspec.runners.mlx_lm.families_table import FAMILIES, REMAPPED
+from mlspec.runners.mlx_lm.families.known import FAMILIES, REMAPPED
 from mlspec.runners.mlx_lm.model import Quantization
 from mlspec.runners.mlx_lm.packing import Packing
 from mlspec.runners.mlx_lm.tensor_table import Row, below, covers, numbers, runs, size, table

@@ -17,7 +17,7 @@ from facts import mlx_models
 from facts.small_configs import CONFIGS
 from mlspec.runners.mlx_lm.architecture import Architecture, Layers
 from mlspec.runners.mlx_lm.families import Shape, shape_of
-from mlspec.runners.mlx_lm.families_table import FAMILIES, REMAPPED, REMAPPED_ARCHITECTURES
+from mlspec.runners.mlx_lm.families.known import FAMILIES, REMAPPED, REMAPPED_ARCHITECTURES
 from mlspec.runners.mlx_lm.model import Quantization
 from mlspec.runners.mlx_lm.packing import Packing
 from mlspec.runners.mlx_lm.weights import quantizable, weight_bytes

@@ -12,12 +12,12 @@ from mlspec.model.plan import Derivation, RunnerPlan
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.runners import RUNNER_API, Faults
-from mlspec.runners.mlx_lm.derivation import derive
 from mlspec.runners.mlx_lm.facts import inspect_adapter, inspect_base
-from mlspec.runners.mlx_lm.fit import check_fit
+from mlspec.runners.mlx_lm.facts.fit import check_fit
 from mlspec.runners.mlx_lm.model import MlxLmModel, check_model
-from mlspec.runners.mlx_lm.options import check_quantization
 from mlspec.runners.mlx_lm.planning import plan_model
+from mlspec.runners.mlx_lm.planning.deriving import derive
+from mlspec.runners.mlx_lm.planning.options import check_quantization
 
 _HERE = Path(__file__).parent
 

@@ -8,8 +8,8 @@ from math import prod
 from typing import Any
 
 from mlspec.runners.mlx_lm.families import rules
-from mlspec.runners.mlx_lm.families_row import Family
-from mlspec.runners.mlx_lm.families_tensors import in_layers_of
+from mlspec.runners.mlx_lm.families.row import Family
+from mlspec.runners.mlx_lm.families.tensors import in_layers_of
 from mlspec.runners.mlx_lm.model import Quantization
 from mlspec.runners.mlx_lm.packing import GROUPS
 from mlspec.runners.mlx_lm.tensor_table import Row, numbers, size

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlspec.model.plan import Speed
-from mlspec.runners.mlx_lm.choose import Point
-from mlspec.runners.mlx_lm.decide_situation import Situation
 from mlspec.runners.mlx_lm.footprint import kv_bytes
+from mlspec.runners.mlx_lm.planning.policy import Point
+from mlspec.runners.mlx_lm.planning.situation import Situation
 
 USUAL_TOKENS = 1024
 """A usual request's prompt and answer: what its cache holds is read for each token."""

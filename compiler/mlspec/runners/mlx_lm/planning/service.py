@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlspec.model.plan import Decision
-from mlspec.runners.mlx_lm.choose import Point, Question
-from mlspec.runners.mlx_lm.decide_model import AS_THE_SPEC_SAYS, BUDGET, over
-from mlspec.runners.mlx_lm.decide_situation import Situation
+from mlspec.runners.mlx_lm.planning.model import AS_THE_SPEC_SAYS, BUDGET, over
+from mlspec.runners.mlx_lm.planning.policy import Point, Question
+from mlspec.runners.mlx_lm.planning.situation import Situation
 
 
 def decide_concurrency(situation: Situation, question: Question, point: Point) -> Decision:

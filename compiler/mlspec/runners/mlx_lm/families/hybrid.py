@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlspec.runners.mlx_lm import families_states as states
-from mlspec.runners.mlx_lm.families_common import (
+from mlspec.runners.mlx_lm.families import states
+from mlspec.runners.mlx_lm.families.common import (
     BAILING_GATE,
     BAILING_LOADS,
     BIAS,
@@ -16,9 +16,9 @@ from mlspec.runners.mlx_lm.families_common import (
     TIED,
     sizes,
 )
-from mlspec.runners.mlx_lm.families_row import Family
-from mlspec.runners.mlx_lm.families_special import granite_dense
-from mlspec.runners.mlx_lm.families_tensors import absorbed, renamed, stacked, unpacked, untied
+from mlspec.runners.mlx_lm.families.row import Family
+from mlspec.runners.mlx_lm.families.special import granite_dense
+from mlspec.runners.mlx_lm.families.tensors import absorbed, renamed, stacked, unpacked, untied
 
 _BAILING_V3 = {
     **sizes(24, 1536, 16, 16, 128),

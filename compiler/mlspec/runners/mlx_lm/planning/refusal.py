@@ -6,9 +6,9 @@ from mlspec.hardware.budget import GIB, gib
 from mlspec.model.document import Pointer
 from mlspec.model.plan import MemoryPart
 from mlspec.runners import Faults
-from mlspec.runners.mlx_lm.choose import Option, Question
-from mlspec.runners.mlx_lm.decide_situation import Situation
-from mlspec.runners.mlx_lm.ways_out import ways_out
+from mlspec.runners.mlx_lm.planning.policy import Option, Question
+from mlspec.runners.mlx_lm.planning.situation import Situation
+from mlspec.runners.mlx_lm.planning.ways_out import ways_out
 
 
 def refuse(situation: Situation, question: Question, faults: Faults) -> None:

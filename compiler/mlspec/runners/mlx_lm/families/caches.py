@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import cycle, islice
 
 from mlspec.runners.mlx_lm.architecture import Layers
-from mlspec.runners.mlx_lm.families_config import Config, UnreadableConfigError
+from mlspec.runners.mlx_lm.families.config import Config, UnreadableConfigError
 
 Keeps = list[Layers]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlspec.runners.mlx_lm import families_caches as caches
-from mlspec.runners.mlx_lm.families_common import (
+from mlspec.runners.mlx_lm.families import caches
+from mlspec.runners.mlx_lm.families.common import (
     BAILING_GATE,
     BAILING_LOADS,
     BIAS,
@@ -17,9 +17,9 @@ from mlspec.runners.mlx_lm.families_common import (
     TIED,
     sizes,
 )
-from mlspec.runners.mlx_lm.families_row import Family
-from mlspec.runners.mlx_lm.families_special import dbrx, gpt_oss, hunyuan
-from mlspec.runners.mlx_lm.families_tensors import Split, dequantized, renamed, unnested, untied, without
+from mlspec.runners.mlx_lm.families.row import Family
+from mlspec.runners.mlx_lm.families.special import dbrx, gpt_oss, hunyuan
+from mlspec.runners.mlx_lm.families.tensors import Split, dequantized, renamed, unnested, untied, without
 
 _OSS = {**sizes(36, 2880, 64, 8, 64), "num_experts_per_tok": 4, "sliding_window": 128, "sliding_window_pattern": 2}
 _LAGUNA = {**sizes(40, 2048, 48, 8, 128), "sliding_window": 512, "num_experts_per_tok": 8}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlspec.runners.mlx_lm import families_caches as caches
-from mlspec.runners.mlx_lm.families_common import BIAS, STACKED, sizes
-from mlspec.runners.mlx_lm.families_row import Family
-from mlspec.runners.mlx_lm.families_special import blocks_kept
-from mlspec.runners.mlx_lm.families_tensors import Split, nested, renamed, turned, untied
+from mlspec.runners.mlx_lm.families import caches
+from mlspec.runners.mlx_lm.families.common import BIAS, STACKED, sizes
+from mlspec.runners.mlx_lm.families.row import Family
+from mlspec.runners.mlx_lm.families.special import blocks_kept
+from mlspec.runners.mlx_lm.families.tensors import Split, nested, renamed, turned, untied
 
 _MINIMAX_M3 = {**sizes(60, 6144, 64, 4, 128), "num_experts_per_tok": 4}
 _FUSED_LAST = (

@@ -9,9 +9,9 @@ from typing import Any
 
 from mlspec.hardware.budget import GIB, gib
 from mlspec.model.machine import Machine
-from mlspec.runners.mlx_lm.choose import Choice, Point, Question, choose
-from mlspec.runners.mlx_lm.decide_situation import Situation
-from mlspec.runners.mlx_lm.options import kv_stays, why_not
+from mlspec.runners.mlx_lm.planning.options import kv_stays, why_not
+from mlspec.runners.mlx_lm.planning.policy import Choice, Point, Question, choose
+from mlspec.runners.mlx_lm.planning.situation import Situation
 from mlspec.suggest import listed
 
 MOST_WAYS = 3

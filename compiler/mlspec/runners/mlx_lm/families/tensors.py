@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from mlspec.runners.mlx_lm.families_config import Config
+from mlspec.runners.mlx_lm.families.config import Config
 from mlspec.runners.mlx_lm.tensor_table import Row, below, covers, size
 
 Rows = list[Row]

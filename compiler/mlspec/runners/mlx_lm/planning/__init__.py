@@ -11,14 +11,12 @@ from mlspec.model.plan import Decision, MemoryPart, MemoryPlan, RunnerPlan
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.runners import Faults
-from mlspec.runners.mlx_lm import decide_memory as memory
-from mlspec.runners.mlx_lm import decide_model as model
-from mlspec.runners.mlx_lm import decide_runtime as runtime
-from mlspec.runners.mlx_lm.choose import Choice, Point, Question, choose
-from mlspec.runners.mlx_lm.decide_service import decide_concurrency
-from mlspec.runners.mlx_lm.decide_situation import Situation
-from mlspec.runners.mlx_lm.decide_speed import estimate_speed
-from mlspec.runners.mlx_lm.derivation import derivation
+from mlspec.runners.mlx_lm.planning import memory, model, runtime
+from mlspec.runners.mlx_lm.planning.deriving import derivation
+from mlspec.runners.mlx_lm.planning.policy import Choice, Point, Question, choose
+from mlspec.runners.mlx_lm.planning.service import decide_concurrency
+from mlspec.runners.mlx_lm.planning.situation import Situation
+from mlspec.runners.mlx_lm.planning.speed import estimate_speed
 
 BLAS_PACKAGE = "libopenblas0-pthread"
 
@@ -49,7 +47,7 @@ def plan_model(spec: Spec, facts: Facts, target: Target, faults: Faults) -> Runn
     question = situation.question(longest)
     choice = choose(question)
     if choice is None:
-        from mlspec.runners.mlx_lm.decide_refusal import refuse  # costs a build milliseconds that hardly any needs
+        from mlspec.runners.mlx_lm.planning.refusal import refuse  # costs a build milliseconds that hardly any needs
 
         refuse(situation, question, faults)
         return None

@@ -10,10 +10,10 @@ from mlspec.hardware.budget import gib
 from mlspec.model.plan import Decision
 from mlspec.model.spec import Spec
 from mlspec.runners import Faults
-from mlspec.runners.mlx_lm.choose import CONTEXT_STEP, Choice, Option, Point, Question
-from mlspec.runners.mlx_lm.decide_situation import Situation
 from mlspec.runners.mlx_lm.model import MlxLmModel, Quantization
-from mlspec.runners.mlx_lm.options import why_not
+from mlspec.runners.mlx_lm.planning.options import why_not
+from mlspec.runners.mlx_lm.planning.policy import CONTEXT_STEP, Choice, Option, Point, Question
+from mlspec.runners.mlx_lm.planning.situation import Situation
 
 AS_THE_SPEC_SAYS = "as the spec says"
 BUDGET = "plan:memory.budget_bytes"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlspec.runners.mlx_lm import families_caches as caches
-from mlspec.runners.mlx_lm.families_common import (
+from mlspec.runners.mlx_lm.families import caches
+from mlspec.runners.mlx_lm.families.common import (
     BIAS,
     DEEPSEEK,
     DEEPSEEK_LOADS,
@@ -17,8 +17,8 @@ from mlspec.runners.mlx_lm.families_common import (
     TIED,
     sizes,
 )
-from mlspec.runners.mlx_lm.families_row import Family
-from mlspec.runners.mlx_lm.families_tensors import absorbed, dequantized, renamed, unpacked, untied
+from mlspec.runners.mlx_lm.families.row import Family
+from mlspec.runners.mlx_lm.families.tensors import absorbed, dequantized, renamed, unpacked, untied
 
 _GLM_LITE = DEEPSEEK | sizes(47, 2048, 20, 20) | {"qk_nope_head_dim": 192, "v_head_dim": 256, "num_experts_per_tok": 4}
 _YOUTU = DEEPSEEK | sizes(32, 2048, 16, 16) | TIED

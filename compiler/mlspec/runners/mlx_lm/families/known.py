@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlspec.runners.mlx_lm.families_dense import DENSE
-from mlspec.runners.mlx_lm.families_experts import EXPERTS
-from mlspec.runners.mlx_lm.families_hybrid import HYBRID
-from mlspec.runners.mlx_lm.families_latent import LATENT
-from mlspec.runners.mlx_lm.families_row import Family
-from mlspec.runners.mlx_lm.families_seeing import SEEING
-from mlspec.runners.mlx_lm.families_tensors import awq, convolutions, left_out
+from mlspec.runners.mlx_lm.families.dense import DENSE
+from mlspec.runners.mlx_lm.families.experts import EXPERTS
+from mlspec.runners.mlx_lm.families.hybrid import HYBRID
+from mlspec.runners.mlx_lm.families.latent import LATENT
+from mlspec.runners.mlx_lm.families.row import Family
+from mlspec.runners.mlx_lm.families.seeing import SEEING
+from mlspec.runners.mlx_lm.families.tensors import awq, convolutions, left_out
 
 FAMILIES: Mapping[str, Family] = {**DENSE, **EXPERTS, **LATENT, **HYBRID, **SEEING}
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from mlspec.model_files import Tensor
 from mlspec.runners.mlx_lm.architecture import Architecture
-from mlspec.runners.mlx_lm.families_caches import merged
-from mlspec.runners.mlx_lm.families_config import Config, UnreadableConfigError
-from mlspec.runners.mlx_lm.families_counts import counted
-from mlspec.runners.mlx_lm.families_estimate import estimated_keeps, estimated_layers, some_config
-from mlspec.runners.mlx_lm.families_row import Family
-from mlspec.runners.mlx_lm.families_table import FAMILIES, FIRST_STEPS, REMAPPED, REMAPPED_ARCHITECTURES
+from mlspec.runners.mlx_lm.families.caches import merged
+from mlspec.runners.mlx_lm.families.config import Config, UnreadableConfigError
+from mlspec.runners.mlx_lm.families.counts import counted
+from mlspec.runners.mlx_lm.families.estimate import estimated_keeps, estimated_layers, some_config
+from mlspec.runners.mlx_lm.families.known import FAMILIES, FIRST_STEPS, REMAPPED, REMAPPED_ARCHITECTURES
+from mlspec.runners.mlx_lm.families.row import Family
 from mlspec.runners.mlx_lm.packing import Packing
 from mlspec.runners.mlx_lm.tensor_table import Row, table
 

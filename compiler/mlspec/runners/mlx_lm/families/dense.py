@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlspec.runners.mlx_lm import families_caches as caches
-from mlspec.runners.mlx_lm.families_common import GPT, NUM_LAYERS, TIED, sizes
-from mlspec.runners.mlx_lm.families_row import Family
-from mlspec.runners.mlx_lm.families_special import head_from_embedding, without_shared
-from mlspec.runners.mlx_lm.families_tensors import Split, dequantized, renamed, turned, unnested, untied, without
+from mlspec.runners.mlx_lm.families import caches
+from mlspec.runners.mlx_lm.families.common import GPT, NUM_LAYERS, TIED, sizes
+from mlspec.runners.mlx_lm.families.row import Family
+from mlspec.runners.mlx_lm.families.special import head_from_embedding, without_shared
+from mlspec.runners.mlx_lm.families.tensors import Split, dequantized, renamed, turned, unnested, untied, without
 
 _GEMMA3 = {**sizes(26, 1152, 4, 1, 256), "sliding_window": 512, "sliding_window_pattern": 6}
 _GEMMA4 = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mlspec.runners.mlx_lm.architecture import Architecture, Experts, Layers
-from mlspec.runners.mlx_lm.families_config import Config, UnreadableConfigError
+from mlspec.runners.mlx_lm.families.config import Config, UnreadableConfigError
 from mlspec.runners.mlx_lm.packing import Packing
 from mlspec.runners.mlx_lm.tensor_table import Row, size
 

@@ -13,7 +13,7 @@ from mlspec.looking import NO_FILE, kind_of, lacking
 from mlspec.model.facts import ModelFacts, ModelRef
 from mlspec.model_files import BadModelFileError, Tensor, fingerprint, read_json, read_tensors
 from mlspec.runners import Faults
-from mlspec.runners.mlx_lm.adapter_config import (
+from mlspec.runners.mlx_lm.facts.adapter_config import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     LARGEST_COUNT,

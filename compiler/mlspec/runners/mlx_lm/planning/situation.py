@@ -13,13 +13,13 @@ from mlspec.model.plan import MemoryPart
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.runners.mlx_lm.architecture import Architecture
-from mlspec.runners.mlx_lm.choose import Option, Point, Question, Range
 from mlspec.runners.mlx_lm.footprint import footprint
 from mlspec.runners.mlx_lm.load import Load
 from mlspec.runners.mlx_lm.model import MlxLmModel
-from mlspec.runners.mlx_lm.options import options
+from mlspec.runners.mlx_lm.planning.options import options
+from mlspec.runners.mlx_lm.planning.policy import Option, Point, Question, Range
+from mlspec.runners.mlx_lm.planning.useful import Useful, useful
 from mlspec.runners.mlx_lm.tensor_table import Row
-from mlspec.runners.mlx_lm.useful import Useful, useful
 from mlspec.runners.mlx_lm.weights import loaded_rows
 
 STEPS = (2048, 1024, 512, 256, 128)

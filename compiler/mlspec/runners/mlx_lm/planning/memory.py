@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from mlspec.hardware.budget import MIB, Budget, gib
 from mlspec.model.plan import Decision, MemoryPart
-from mlspec.runners.mlx_lm.choose import Point
-from mlspec.runners.mlx_lm.decide_model import AS_THE_SPEC_SAYS, BUDGET
-from mlspec.runners.mlx_lm.decide_situation import Situation
 from mlspec.runners.mlx_lm.footprint import kv_bytes
+from mlspec.runners.mlx_lm.planning.model import AS_THE_SPEC_SAYS, BUDGET
+from mlspec.runners.mlx_lm.planning.policy import Point
+from mlspec.runners.mlx_lm.planning.situation import Situation
 
 HEADROOM = 1.15
 """A peak lies within 15 % of its estimate (`tests/benchmarks/footprint.py`)."""

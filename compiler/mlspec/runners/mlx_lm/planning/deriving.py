@@ -14,7 +14,7 @@ from mlspec.characters import visible
 from mlspec.errors import CommandError
 from mlspec.model.facts import ModelFacts
 from mlspec.model.plan import Derivation
-from mlspec.runners.mlx_lm.choose import Option
+from mlspec.runners.mlx_lm.planning.policy import Option
 
 CONVERTER = "mlx_lm 0.32.2"
 """Part of the key: another version may write other bytes."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mlspec.runners.mlx_lm.architecture import Layers
-from mlspec.runners.mlx_lm.families_caches import Keeps
-from mlspec.runners.mlx_lm.families_config import Config, UnreadableConfigError
+from mlspec.runners.mlx_lm.families.caches import Keeps
+from mlspec.runners.mlx_lm.families.config import Config, UnreadableConfigError
 
 
 def mamba(config: Config) -> Keeps:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from math import prod
 
-from mlspec.runners.mlx_lm.families_config import Config
-from mlspec.runners.mlx_lm.families_tensors import Renamed, Rows, Split, words
+from mlspec.runners.mlx_lm.families.config import Config
+from mlspec.runners.mlx_lm.families.tensors import Renamed, Rows, Split, words
 from mlspec.runners.mlx_lm.tensor_table import Row, below
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlspec.runners.mlx_lm.families_caches import Keeps, grouped
-from mlspec.runners.mlx_lm.families_config import Config
-from mlspec.runners.mlx_lm.families_tensors import Step
+from mlspec.runners.mlx_lm.families.caches import Keeps, grouped
+from mlspec.runners.mlx_lm.families.config import Config
+from mlspec.runners.mlx_lm.families.tensors import Step
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlspec.runners.mlx_lm.architecture import Layers
-from mlspec.runners.mlx_lm.families_caches import merged
-from mlspec.runners.mlx_lm.families_config import Config, UnreadableConfigError
+from mlspec.runners.mlx_lm.families.caches import merged
+from mlspec.runners.mlx_lm.families.config import Config, UnreadableConfigError
 from mlspec.runners.mlx_lm.tensor_table import Row, size
 
 _KEYS = re.compile(r"\.(k_proj|key_proj|wk|key)\.weight$")

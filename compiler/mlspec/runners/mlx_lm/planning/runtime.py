@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlspec.model.plan import Decision
-from mlspec.runners.mlx_lm.choose import Point, Question
-from mlspec.runners.mlx_lm.decide_model import AS_THE_SPEC_SAYS, BUDGET, over
-from mlspec.runners.mlx_lm.decide_situation import STEPS, Situation
+from mlspec.runners.mlx_lm.planning.model import AS_THE_SPEC_SAYS, BUDGET, over
+from mlspec.runners.mlx_lm.planning.policy import Point, Question
+from mlspec.runners.mlx_lm.planning.situation import STEPS, Situation
 
 OPENBLAS = "libopenblas.so.0"
 """Loaded before MLX on a Linux CPU: MLX's wheel links reference BLAS, whose float32 products are many times slower."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlspec.runners.mlx_lm.families_tensors import Split, absorbed, dequantized, renamed, stacked, unpacked, untied
+from mlspec.runners.mlx_lm.families.tensors import Split, absorbed, dequantized, renamed, stacked, unpacked, untied
 
 
 def sizes(layers: int, hidden: int, heads: int, kv_heads: int, head_dim: int | None = None) -> dict[str, Any]:
