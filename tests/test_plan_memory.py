@@ -134,11 +134,12 @@ def test_what_auto_takes(
 @pytest.mark.parametrize("key", ["context_length: {}", "concurrency"])
 def test_no_more_would_fit(attempt: Planned, planned: Callable[..., Plan], target: str, key: str) -> None:
     """What auto takes of context and requests is the most: a little more of either is refused."""
-    plan = planned("Llama-3.1-8B", target, "quantization: {bits: 8}")
+    fixed = "quantization: {bits: 8}\nprompt_cache_mb: 0"
+    plan = planned("Llama-3.1-8B", target, fixed)
     requests, context = plan.value("service.concurrency"), plan.value("model.context_length")
     context += 256 if key != "concurrency" else 0
     service = f"{{concurrency: {requests + (key == 'concurrency')}}}"
-    model = f"quantization: {{bits: 8}}\ncontext_length: {context}\nprefill_step: {plan.value('runtime.prefill_step')}"
+    model = f"{fixed}\ncontext_length: {context}\nprefill_step: {plan.value('runtime.prefill_step')}"
     refused, report = attempt("Llama-3.1-8B", target, model, service)
     assert refused is None
     assert [found.code for found in report] == ["does-not-fit"]
@@ -177,10 +178,10 @@ def test_every_decision_has_its_reason(attempt: Planned, target: str, model: str
 
 
 def test_what_the_spec_sets_is_given_and_unchanged(planned: Callable[..., Plan]) -> None:
-    model = "quantization: {bits: 6}\ncontext_length: 5000\nkv_bits: 8\nprefill_step: 300\nprompt_cache_mb: 100"
+    model = "quantization: {bits: 6}\ncontext_length: 5000\nkv_bits: 16\nprefill_step: 300\nprompt_cache_mb: 100"
     plan = planned("Llama-3.1-8B", STUDIO_64, model, "{concurrency: 3}")
     keys = (*CHOSEN, "model.kv_bits", "memory.prompt_cache_bytes")
-    assert [plan.value(key) for key in keys] == [{**FOUR, "bits": 6}, 3, 5000, 300, 8, 100 * 2**20]
+    assert [plan.value(key) for key in keys] == [{**FOUR, "bits": 6}, 3, 5000, 300, 16, 100 * 2**20]
     assert all(decision(plan, key).given for key in keys)
     automatic = planned("Llama-3.1-8B", STUDIO_64, "quantization: auto\ncontext_length: auto\nprefill_step: auto")
     assert not any(decision(automatic, key).given for key in (*keys, "memory.budget_bytes"))
@@ -238,8 +239,11 @@ def test_a_prompt_cache_is_of_what_is_left_over(planned: Callable[..., Plan]) ->
     budget = short.value("memory.budget_bytes")
     assert 8192 * 131072 <= kept <= budget // 4
     assert short.value("memory.footprint_bytes") + kept <= budget + 2**20
-    full = planned("Llama-3.1-8B", STUDIO_64)
-    assert full.value("memory.prompt_cache_bytes") == 0
+    longer = planned("Llama-3.1-8B", STUDIO_64)
+    assert longer.value("model.context_length") > 8192
+    assert longer.value("memory.prompt_cache_bytes") == 8192 * 131072
+    quantized = planned("Llama-3.1-8B", STUDIO_64, "kv_bits: 8\ncontext_length: 8192")
+    assert quantized.value("memory.prompt_cache_bytes") == 0
     tiny = planned("tiny", STUDIO_64)
     assert tiny.value("memory.prompt_cache_bytes") == 32 * 2048 * 1024 == 64 * 2**20
 

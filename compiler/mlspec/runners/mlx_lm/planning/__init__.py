@@ -44,15 +44,24 @@ def plan_model(spec: Spec, facts: Facts, target: Target, faults: Faults) -> Runn
     longest = model.longest_context(situation, faults)
     if longest is None:
         return None
-    question = situation.question(longest)
-    choice = choose(question)
-    if choice is None:
+    # A prefix is worth more than the last tokens of a context; where none finds room, the context has it all.
+    chosen = _chosen(situation, longest, prefix=True)
+    if chosen is None or not chosen.prompt_cache_bytes:
+        chosen = _chosen(situation, longest, prefix=False)
+    if chosen is None:
         from mlspec.runners.mlx_lm.planning.refusal import refuse  # costs a build milliseconds that hardly any needs
 
-        refuse(situation, question, faults)
+        refuse(situation, situation.question(longest), faults)
         return None
-    kept = memory.prompt_cache_bytes(situation, choice.point)
-    return _plan(_Chosen(situation, question, choice, kept))
+    return _plan(chosen)
+
+
+def _chosen(situation: Situation, longest: int, *, prefix: bool) -> _Chosen | None:
+    question = situation.question(longest, prefix=prefix)
+    choice = choose(question)
+    if choice is None:
+        return None
+    return _Chosen(situation, question, choice, memory.prompt_cache_bytes(situation, choice.point))
 
 
 def _plan(chosen: _Chosen) -> RunnerPlan:

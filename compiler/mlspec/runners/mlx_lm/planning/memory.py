@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from mlspec.hardware.budget import MIB, Budget, gib
 from mlspec.model.plan import Decision, MemoryPart
-from mlspec.runners.mlx_lm.footprint import kv_bytes
 from mlspec.runners.mlx_lm.planning.model import AS_THE_SPEC_SAYS, BUDGET
 from mlspec.runners.mlx_lm.planning.policy import Point
-from mlspec.runners.mlx_lm.planning.situation import Situation
+from mlspec.runners.mlx_lm.planning.situation import USUAL_PREFIX_TOKENS, Situation
 
 HEADROOM = 1.15
 """A peak lies within 15 % of its estimate (`tests/benchmarks/footprint.py`)."""
@@ -27,9 +25,6 @@ PROMPTS_SHARE = 4
 MOST_CONTEXTS = 32
 """More conversations than a service of this size keeps warm."""
 
-USUAL_PREFIX_TOKENS = 8192
-"""A prompt cache that doesn't hold one prefix of this length isn't worth having."""
-
 _COUNTED = (
     "model.quantization",
     "model.context_length",
@@ -44,15 +39,15 @@ NO_MACHINE = "the target names no machine whose memory is known: MLX's own limit
 
 def prompt_cache_bytes(situation: Situation, point: Point) -> int:
     """What is kept for prefixes: what the spec says, or a part of what is left over if that holds at least one."""
-    if situation.model.prompt_cache_mb != "auto" or situation.budget is None:
+    if not situation.keeps_prefixes or situation.budget is None:
         return situation.asked_prompt_cache_bytes
     # Keeping any takes something beside it, too: a sequence is copied out of the batch.
     least = sum(part.bytes for part in situation.parts(point, MIB)) - MIB
     left = situation.budget.bytes - least
-    one = _prefix_bytes(situation, point, _prefix_tokens(point))
-    most = MOST_CONTEXTS * _prefix_bytes(situation, point, point.context)
-    share = min(left // 2, situation.budget.bytes // PROMPTS_SHARE, _up(most)) // MIB * MIB
-    return share if share >= one else 0
+    one = situation.prefix_bytes(point, _prefix_tokens(point))
+    most = MOST_CONTEXTS * situation.prefix_bytes(point, point.context)
+    share = min(max(left // 2, one), left, situation.budget.bytes // PROMPTS_SHARE, _up(most)) // MIB * MIB
+    return share if share >= one // MIB * MIB else 0
 
 
 def decide_prompt_cache(situation: Situation, point: Point, size_bytes: int) -> Decision:
@@ -62,12 +57,18 @@ def decide_prompt_cache(situation: Situation, point: Point, size_bytes: int) -> 
     if situation.budget is None:
         rule = "none: the target names no machine whose memory is known"
         return Decision(key, size_bytes, rule, (spec, *situation.of_machine("memory_bytes")))
+    if situation.kv_bits is not None:
+        rule = "none: the service keeps no prefixes with a quantized cache"
+        return Decision(key, size_bytes, rule, (spec, "plan:model.kv_bits"))
     inputs = (spec, BUDGET, "plan:service.concurrency", "plan:model.context_length")
     if size_bytes:
-        rule = f"half of what is left over, at most a quarter of the budget and {MOST_CONTEXTS} whole contexts"
+        rule = (
+            "room for one usual prefix, or half of what is left over: at most a quarter of the budget and "
+            f"{MOST_CONTEXTS} whole contexts"
+        )
         return Decision(key, size_bytes, rule, inputs)
     tokens = _prefix_tokens(point)
-    one = _prefix_bytes(situation, point, tokens)
+    one = situation.prefix_bytes(point, tokens)
     rule = f"none: requests take the memory, and a prefix of {tokens} tokens needs {gib(one)}"
     return Decision(key, 0, rule, inputs)
 
@@ -131,11 +132,6 @@ def _wired_limit(situation: Situation, total: int) -> Decision:
     rule = "the footprint: what must not be paged out; never more than the working set"
     inputs = ("plan:memory.footprint_bytes", *situation.of_machine("macos", "working_set_bytes"))
     return Decision(key, value, rule, inputs)
-
-
-def _prefix_bytes(situation: Situation, point: Point, tokens: int) -> int:
-    one = replace(point, concurrency=1, context=tokens)
-    return kv_bytes(situation.architecture, situation.load(one))
 
 
 def _prefix_tokens(point: Point) -> int:

@@ -113,7 +113,12 @@ def _check_cache(model: MlxLmModel, facts: Facts, faults: Faults) -> bool:
     if reason is not None:
         message = f"kv_bits {model.kv_bits}: {reason}"
         faults.error("kv-bits", message, ("kv_bits",), help="leave 'kv_bits' out; a shorter context saves memory, too")
-    return reason is None
+        return False
+    if model.kv_bits != 16 and model.prompt_cache_mb not in ("auto", 0):
+        message = f"kv_bits {model.kv_bits}: the service keeps no prefixes with a quantized cache"
+        faults.error("kv-bits", message, ("prompt_cache_mb",), help="leave one of 'kv_bits' and 'prompt_cache_mb' out")
+        return False
+    return True
 
 
 def kv_stays(architecture: Architecture) -> str | None:

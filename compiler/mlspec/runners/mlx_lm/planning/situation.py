@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mlspec.hardware.budget import Budget, budget, origin
@@ -13,7 +13,7 @@ from mlspec.model.plan import MemoryPart
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.runners.mlx_lm.architecture import Architecture
-from mlspec.runners.mlx_lm.footprint import footprint
+from mlspec.runners.mlx_lm.footprint import footprint, kv_bytes
 from mlspec.runners.mlx_lm.load import Load
 from mlspec.runners.mlx_lm.model import MlxLmModel
 from mlspec.runners.mlx_lm.planning.options import options
@@ -29,6 +29,10 @@ PASSIVE_STEPS = (512, 256, 128)
 """Without a fan: shorter bursts, and a request in flight waits less for a long prompt."""
 
 SHORTEST_CONTEXT = 1024
+
+USUAL_PREFIX_TOKENS = 8192
+"""A prompt cache that doesn't hold one prefix of this length isn't worth having; a context that is longer leaves room
+for it: conversations gain more from it than from the last tokens of a context."""
 
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 STORED = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -133,12 +137,33 @@ class Situation:
         """All bytes at this point, with the prompt cache that the spec asks for."""
         return sum(part.bytes for part in self.parts(point, self.asked_prompt_cache_bytes))
 
+    def needs_with_prefix(self, point: Point) -> int:
+        """The same; a context that is chosen longer than usual leaves room for one usual prefix."""
+        return sum(part.bytes for part in self.parts(point, self.asked_prompt_cache_bytes or self._prefix_room(point)))
+
     @property
     def asked_prompt_cache_bytes(self) -> int:
         return 0 if self.model.prompt_cache_mb == "auto" else self.model.prompt_cache_mb * 2**20
 
-    def question(self, longest: int) -> Question:
-        """What there is to choose; `longest` is the model's own context, or what the spec says."""
+    @property
+    def keeps_prefixes(self) -> bool:
+        """Whether `auto` may: the runtime keeps none with a quantized cache."""
+        return self.model.prompt_cache_mb == "auto" and self.kv_bits is None and self.budget is not None
+
+    def prefix_bytes(self, point: Point, tokens: int) -> int:
+        """What the layers keep of one prefix."""
+        return kv_bytes(self.architecture, self.load(replace(point, concurrency=1, context=tokens)))
+
+    def _prefix_room(self, point: Point) -> int:
+        chosen = self.model.context_length == "auto" and self.spec.service.prefer != "context"
+        longer = chosen and point.context > USUAL_PREFIX_TOKENS
+        return self.prefix_bytes(point, USUAL_PREFIX_TOKENS) if longer and self.keeps_prefixes else 0
+
+    def question(self, longest: int, *, prefix: bool = False) -> Question:
+        """What there is to choose; `longest` is the model's own context, or what the spec says.
+
+        With `prefix`, the context doesn't grow into the room for one usual prefix.
+        """
         allowed = self.budget
         return Question(
             options=self.options,
@@ -147,7 +172,7 @@ class Situation:
             steps=self._steps(),
             prefer=self.spec.service.prefer,
             budget_bytes=allowed.bytes if allowed else None,
-            needs=self.needs,
+            needs=self.needs_with_prefix if prefix else self.needs,
         )
 
     def _concurrency(self) -> Range:
