@@ -29,12 +29,13 @@ def governor(target: Target) -> dict[str, Any]:
     }
 
 
-def governor_decision(target: Target) -> Decision:
+def governor_decision(target: Target, task: str) -> Decision:
     """Why the service watches its machine's heat, or doesn't."""
     if _reader(target) == "macos":
+        smaller = "then reads prompts in smaller steps, " if task == "generate" else ""
         rule = (
             "macOS slows a hot Mac down: the service reads its thermal pressure, low-power mode and own speed, and "
-            "admits fewer requests, then reads prompts in smaller steps, then refuses with 503"
+            f"admits fewer requests, {smaller}then refuses with 503"
         )
         return Decision("heat.governor", "macos", rule, ("target:platform",), ("none",))
     rule = "Linux has no thermal pressure that a service could read: only macOS tells it"

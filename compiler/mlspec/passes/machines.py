@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 _ONE_WAY = ("profile", "product", "chip")
 _OF_MACS = ("product", "chip", "gpu_cores", "model", "macos")
+_OF_LINUX = "a Linux machine is named by memory_gb and cpus, as in {memory_gb: 16, cpus: 8}"
 
 
 def machines(
@@ -45,6 +46,11 @@ class _Place:
     document: Document
     workspace: Workspace
     report: Report
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the spec has a text there, and no map."""
+        return self.document.raw(self.pointer) is not None
 
     @property
     def origin(self) -> str:
@@ -103,17 +109,26 @@ def _declared(target: TargetSpec, given: MachineSpec, place: _Place) -> Found | 
 
 
 def _fits_platform(target: TargetSpec, given: MachineSpec, place: _Place) -> bool:
-    if target.platform == "macos":
-        strange, why = ["gpu_memory_gb"], "a Mac's GPU uses the machine's own memory"
-    else:
-        strange, why = list(_OF_MACS), "it belongs to a Mac; a Linux machine has memory_gb, cpus and gpu_memory_gb"
-        if target.accelerator in (None, "cpu"):
-            strange.append("gpu_memory_gb")
-            why = f"{why}, with cuda12 or cuda13"
+    """That the machine has only what a machine of this platform has."""
+    if target.platform == "linux" and place.is_text:
+        message = "a Linux target's machine has no product's name"
+        place.error("target-mismatch", message, help=f"{_OF_LINUX}; or say platform: macos")
+        return False
+    strange = _strange(target)
     found = next((key for key in strange if getattr(given, key) is not None), None)
     if found is not None:
-        place.error("target-mismatch", f"{quoted(found)} doesn't fit this target's platform", found, help=why)
+        place.error("target-mismatch", f"this target's machine has no {quoted(found)}", found, help=strange[found])
     return found is None
+
+
+def _strange(target: TargetSpec) -> dict[str, str]:
+    """The keys that a machine of this target can't have, each with the reason."""
+    if target.platform == "macos":
+        return {"gpu_memory_gb": "a Mac's GPU uses the machine's own memory: memory_gb"}
+    keys = dict.fromkeys(_OF_MACS, f"it belongs to a Mac; {_OF_LINUX}")
+    if target.accelerator in (None, "cpu"):
+        keys["gpu_memory_gb"] = "this target computes on the processor; with accelerator cuda12 or cuda13 it has a GPU"
+    return keys
 
 
 def _complete(target: TargetSpec, given: MachineSpec, place: _Place) -> bool:

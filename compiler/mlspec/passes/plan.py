@@ -38,7 +38,7 @@ def plan(
         decisions=(
             *_target_decisions(resolved),
             *decided.decisions,
-            governor_decision(target),
+            governor_decision(target, task),
             *backend.decide(resolved, decided),
         ),
         runtime=_runtime(resolved, runner, decided, task, environment, required),
