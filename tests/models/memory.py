@@ -6,6 +6,7 @@ the runtime of the mlx_lm runner does it: by one `BatchGenerator`, with a quanti
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -27,8 +28,9 @@ PREFILL_BATCH = 8  # as in the runtime
 class Case:
     """`concurrency` sequences reach `context_length` tokens, the last `generated` of which are answers.
 
-    `model` is the name of a shape, or a folder. Each prompt is `spread` tokens shorter than the one before, as requests
-    differ. With `joining` each comes when the one before it is answered, else all come at once.
+    `model` is the name of a shape, or a folder. All requests come at once, each prompt `spread` tokens shorter than the
+    one before. Or the others come `late`, when but one step of the first prompt is left to read: they are then read
+    beside it, as if they were as long, which is the fullest that a batch can be.
     """
 
     model: str
@@ -38,7 +40,7 @@ class Case:
     kv_bits: int | None = None
     spread: int = 30
     generated: int = 8
-    joining: bool = False
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,6 @@ def _batched(model: Any, case: Case) -> Iterator[bool]:
     """One step of the batch a turn; true where all sequences are answered and none has ended."""
     import mlx.core as mx
     from mlx_lm.generate import BatchGenerator
-    from mlx_lm.sample_utils import greedy_sampler
 
     batch = BatchGenerator(
         model,
@@ -105,17 +106,27 @@ def _batched(model: Any, case: Case) -> Iterator[bool]:
         prefill_batch_size=min(PREFILL_BATCH, case.concurrency),
         prefill_step_size=case.prefill_step,
     )
-    waiting = list(reversed(_prompts(case)))
+    first, *others = _prompts(case)
+    _insert(batch, [first], case)
+    steps_before = (len(first) - 2) // case.prefill_step if case.late else 0
     answered, ended = 0, False
-    while not ended:
-        while waiting and (not case.joining or answered == case.concurrency - len(waiting)):
-            prompt = waiting.pop()
-            batch.insert([prompt], [case.context_length - len(prompt)], samplers=[greedy_sampler])
+    for step in itertools.count():
+        if ended:
+            return
+        if step == steps_before:
+            _insert(batch, others, case)
         _, responses = batch.next()
         answered, ended = len(responses), any(response.finish_reason for response in responses)
         del responses
         mx.synchronize(batch.stream)
         yield answered == case.concurrency and not ended
+
+
+def _insert(batch: Any, prompts: list[list[int]], case: Case) -> None:
+    from mlx_lm.sample_utils import greedy_sampler
+
+    for prompt in prompts:
+        batch.insert([prompt], [case.context_length - len(prompt)], samplers=[greedy_sampler])
 
 
 def _one_by_one(model: Any, case: Case) -> Iterator[bool]:

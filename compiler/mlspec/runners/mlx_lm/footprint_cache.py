@@ -13,7 +13,10 @@ GROUP = 64
 
 
 def kv_bytes(architecture: Architecture, load: Load) -> int:
-    """What the layers keep of all sequences when each has reached the context length, between two steps."""
+    """What the layers keep of all sequences when each has reached the context length, between two steps.
+
+    In a batch whose sequences came at different times the room for each may be up to one step of tokens larger.
+    """
     return load.concurrency * sequence_bytes(architecture, load)
 
 
