@@ -96,6 +96,19 @@ def test_a_passive_machine_reads_in_steps_of_its_own() -> None:
     assert told(choose(question)) == ("as it is", 4, 67328, 512)
 
 
+@pytest.mark.parametrize(
+    ("gib", "expected"),
+    [
+        (14, ("4-bit", 16, 4864, 256)),
+        (11, ("4-bit", 13, 4096, 256)),
+        (6, ("4-bit", 3, 4864, 128)),
+        (4.6, ("4-bit", 1, 3072, 512)),
+    ],
+)
+def test_many_requests_are_given_up_before_a_context_of_some_use(gib: float, expected: object) -> None:
+    assert told(choose(EIGHT_B.question(gib, "concurrency", useful=16))) == expected
+
+
 @pytest.mark.parametrize("prefer", FLOORS)
 @pytest.mark.parametrize("gib", [4.2, 6, 9, 12, 20, 60])
 def test_what_the_spec_sets_is_never_changed(gib: float, prefer: Prefer) -> None:

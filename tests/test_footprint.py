@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlspec.runners.mlx_lm.architecture import Architecture, Experts, Layers
 from mlspec.runners.mlx_lm.footprint import footprint, kv_bytes, kv_bytes_per_token, kv_quantizable
-from mlspec.runners.mlx_lm.load import Load
+from mlspec.runners.mlx_lm.footprint.load import Load
 from models.shapes import SHAPES
 
 KIB, MIB = 2**10, 2**20

@@ -21,6 +21,7 @@ from mlspec.diagnostics import Diagnostic, Report
 from mlspec.digests import Digests
 from mlspec.exit_codes import FAILED, FINDINGS, OK
 from mlspec.model.facts import ModelFile
+from mlspec.model.lock import digest
 from mlspec.passes.load import parse
 from mlspec.pipeline import build, check
 from mlspec.resources import folder
@@ -63,8 +64,9 @@ def the_lock(project: Path, spec: str = "specs/lora.yaml") -> Path:
     return (project / spec).with_suffix(".lock.yaml")
 
 
-def locked_data(project: Path) -> dict[str, Any]:
-    document = parse(the_lock(project).read_text(), the_lock(project), "lock", faults := Report())
+def locked_data(project: Path, spec: str = "specs/lora.yaml") -> dict[str, Any]:
+    path = the_lock(project, spec)
+    document = parse(path.read_text(), path, "lock", faults := Report())
     assert document is not None
     assert not len(faults)
     return dict(document.data)
@@ -339,8 +341,6 @@ def test_check_of_a_lock_that_is_laid_out_otherwise(project: Path, capsys: pytes
 
 def rewrite(project: Path, change: Callable[[Any], object], *, sealed: bool = False) -> None:
     """Change what a lock says; `sealed` with a digest that fits."""
-    from mlspec.model.lock import digest
-
     data = locked_data(project)
     change(data)
     if sealed:
@@ -351,7 +351,9 @@ def rewrite(project: Path, change: Callable[[Any], object], *, sealed: bool = Fa
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda data: data.update(version=2), "is of version '2'; this mlspec reads version 1"),
+        (lambda data: data.update(version=0), "is of version '0'; this mlspec reads version 1"),
+        (lambda data: data.update(version="2"), "is of version '2'; this mlspec reads version 1"),
+        (lambda data: data.pop("spec"), "has no fit value at the file"),
         (lambda data: data.pop("version"), "says no version"),
         (lambda data: data.update(more=1), "has no fit value at the file"),
         (lambda data: data["models"][0]["files"][1].update(size_bytes="7"), "at models[0].files[1].size_bytes"),
@@ -369,6 +371,106 @@ def test_a_lock_that_was_changed(project: Path, change: Callable[[Any], object],
     assert fault.help == "write it anew: mlspec lock specs/lora.yaml"
     assert lock() == OK
     assert not found(project)
+
+
+def test_a_lock_of_a_newer_version_is_not_overwritten(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert lock() == OK
+    rewrite(project, lambda data: data.update(version=2))
+    (fault,) = found(project)
+    assert (fault.code, "was written by a newer mlspec: it is of version '2'" in fault.message) == ("bad-lock", True)
+    assert fault.help.startswith("update mlspec")
+    before = the_lock(project).read_bytes()
+    assert lock() == FINDINGS
+    assert "update mlspec" in capsys.readouterr().err
+    assert the_lock(project).read_bytes() == before
+
+
+@pytest.mark.parametrize("marker", ["<<<<<<< HEAD", "=======", ">>>>>>> other", "||||||| 0123abc"])
+def test_conflict_markers(project: Path, marker: str) -> None:
+    assert lock() == OK
+    lines = the_lock(project).read_text().splitlines()
+    lines.insert(5, marker)
+    the_lock(project).write_text("\n".join(lines) + "\n")
+    (fault,) = found(project)
+    assert (fault.code, fault.span.file, fault.span.line) == ("bad-lock", "specs/lora.lock.yaml", 6)
+    assert "holds the conflict markers that a merge left" in fault.message
+    assert fault.help == "write it anew: mlspec lock specs/lora.yaml"
+    assert lock() == OK
+    assert not found(project)
+
+
+def test_two_specs_that_would_have_one_lock(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = CHAT.replace("BASE", "{path: specs/models/tiny}")
+    with_spec(project, text, "s.yaml")
+    with_spec(project, text.replace("name: chat", "name: other"), "s.yml")
+    options = Namespace(specs=[Path("s.yaml"), Path("s.yml")], check=False, output_format="text", root=[])
+    assert lock_command.run(options) == FINDINGS
+    told = capsys.readouterr().err
+    assert "error[lock-taken]: 's.yaml' and 's.yml' would have the same lock, 's.lock.yaml'" in told
+    assert not the_lock(project, "s.yaml").exists()
+    assert lock("s.yaml") == OK
+    before = the_lock(project, "s.yaml").read_bytes()
+    assert lock("s.yml") == FINDINGS
+    assert "the lock 's.lock.yaml' is that of 's.yaml', not of 's.yml'" in capsys.readouterr().err
+    assert the_lock(project, "s.yaml").read_bytes() == before
+    assert [fault.code for fault in found(project, "s.yml")] == ["lock-taken"]
+    assert not found(project, "s.yaml")
+
+
+def test_a_spec_that_got_another_name(project: Path) -> None:
+    spec = with_spec(project, CHAT.replace("BASE", "{path: specs/models/tiny}"), "old.yaml")
+    assert lock("old.yaml") == OK
+    spec.rename(project / "new.yaml")
+    the_lock(project, "old.yaml").rename(the_lock(project, "new.yaml"))
+    (fault,) = found(project, "new.yaml")
+    assert (fault.code, fault.span.file) == ("lock-taken", "new.yaml")
+    assert fault.help == "if the spec got another name, write its lock anew: mlspec lock new.yaml"
+    assert lock("new.yaml") == OK
+    assert not found(project, "new.yaml")
+
+
+def _leaves(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The places of all values in JSON data, of lists the first two parts."""
+    parts = list(value.items()) if isinstance(value, dict) else []
+    parts = list(enumerate(value[:2])) if isinstance(value, list) else parts
+    return [place, *(leaf for key, part in parts for leaf in _leaves(part, (*place, key)))]
+
+
+def test_details_that_cannot_be_never_end_in_an_exception(project: Path) -> None:
+    """With a digest that fits, where the model isn't there: nothing but the details can tell."""
+    text = CHAT.replace("BASE", "{path: specs/models/tiny}, quantization: auto, context_length: auto, adapters: [A]")
+    text = text.replace("A]", "{name: support, path: specs/models/tiny-support}]").replace("chat", "forged")
+    with_spec(project, text.replace("platform: linux", "platform: linux, machine: {memory_gb: 8}"))
+    assert lock("spec.yaml") == OK
+    shutil.rmtree(project / "specs/models")
+    assert not found(project, "spec.yaml")
+    whole, chance = locked_data(project, "spec.yaml"), random.Random(3)
+    details = [(index, place) for index, model in enumerate(whole["models"]) for place in _leaves(model["details"])]
+    for index, place in details:
+        if not place:
+            continue
+        data = json.loads(json.dumps(whole))
+        *path, last = place
+        holder = data["models"][index]["details"]
+        for key in path:
+            holder = holder[key]
+        if isinstance(holder, dict) and chance.random() < 0.2:
+            del holder[last]
+        else:
+            holder[last] = chance.choice([None, -1, 0, 1, 2**70, 1.5, "x", True, [], {}, [[]], {"x": 1}])
+        data["digest"] = digest(data["models"])
+        the_lock(project, "spec.yaml").write_text(json.dumps(data))
+        found(project, "spec.yaml")
+
+
+def test_details_of_no_use(project: Path) -> None:
+    assert lock() == OK
+    shutil.rmtree(project / "specs/models")
+    rewrite(project, lambda data: data["models"][0]["details"]["architecture"].update(heads="4"), sealed=True)
+    (fault,) = found(project)
+    assert fault.code == "bad-lock"
+    assert "base: what the lock says of it is of no use: architecture.heads isn't as it should be" in fault.message
+    assert fault.help == "write the lock anew: mlspec lock specs/lora.yaml"
 
 
 def test_the_place_of_a_fault(project: Path) -> None:
@@ -413,6 +515,39 @@ def test_what_is_no_file(project: Path) -> None:
     path.touch()
     os.truncate(path, (64 << 20) + 1)
     assert [(f.code, "has more than" in f.message) for f in found(project)] == [("bad-lock", True)]
+
+
+@pytest.mark.parametrize(
+    ("make", "told", "at_writing"),
+    [
+        (Path.mkdir, "is a folder", "is a folder"),
+        (os.mkfifo, "is no regular file", "is no regular file"),
+        (lambda path: path.symlink_to("nowhere"), "is a link to nothing", "is a link"),
+        (lambda path: path.symlink_to("/etc/passwd"), "is a link that leads out of the project", "is a link"),
+    ],
+)
+def test_what_has_to_be_moved_away(
+    project: Path, make: Callable[[Path], None], told: str, at_writing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing of it is read or shown, and no remedy leads back to where one was."""
+    make(the_lock(project))
+    (fault,) = found(project)
+    assert (fault.code, fault.span.file) == ("bad-lock", "specs/lora.yaml")
+    assert fault.message == f"the lock 'specs/lora.lock.yaml' {told}"
+    assert fault.help.startswith("move it away: ")
+    assert lock() == FAILED
+    err = capsys.readouterr().err
+    assert f"error[write-failed]: the lock can't be written: 'specs/lora.lock.yaml' {at_writing}\n" in err
+    assert "move it away, then: mlspec lock specs/lora.yaml" in err
+    assert lock(check=True) == FINDINGS
+    assert "root:" not in err + capsys.readouterr().out
+
+
+def test_a_lock_that_is_a_link_within_the_project_is_read(project: Path) -> None:
+    assert lock() == OK
+    the_lock(project).rename(project / "the.lock")
+    the_lock(project).symlink_to(project / "the.lock")
+    assert not found(project)
 
 
 def test_random_damage_never_ends_in_an_exception(project: Path) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,19 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from mlspec.cli import main
 from mlspec.commands.looking import look_of
 from mlspec.commands.plan import run
 from mlspec.diagnostics import Report
 from mlspec.errors import CommandError
-from mlspec.model.plan import MemoryPart, MemoryPlan
+from mlspec.model.plan import MemoryPart, MemoryPlan, Plan
 from mlspec.pipeline import Pipeline
 from mlspec.reporting.plan.bar import bar, cells
 from mlspec.reporting.plan.curve import curve
 from mlspec.reporting.plan.drawing import HEIGHT, WIDTH, chart
 from mlspec.reporting.plan.look import Look, look
+from mlspec.reporting.plan.serving_machines import Candidate, as_table
+from mlspec.reporting.plan.text import as_text
 from mlspec.reporting.plan.values import columns, cut, memory, shown
 from mlspec.resources import folder
 from plans import LLAMA, TOO_SMALL, expected, llama, lora, plan_options
@@ -115,6 +120,28 @@ def test_a_large_model_and_a_machine_that_is_too_small(
     assert "does-not-fit" not in only
 
 
+def planned(spec: Path) -> list[Plan]:
+    report, pipeline = Report(), Pipeline(surroundings(spec.parent))
+    checked = pipeline.check(spec, report)
+    assert checked is not None
+    return list(pipeline.plans(checked, report))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("width", [40, 59, 60, 70, 80, 132])
+def test_in_any_width_words_stay_whole(tmp_path: Path, width: int, whole: bool) -> None:
+    plans = planned(llama(tmp_path))
+    text = as_text(plans, "chat.yaml", Look(columns=width, whole=whole))
+    assert max(columns(line) for line in text.splitlines()[:-2]) <= width
+    words = set(text.replace("…", " ").split())
+    own = {word for plan in plans for decision in plan.decisions for word in decision.rule.split()}
+    told = {word for word in own if len(word) <= 18}
+    assert not whole or told <= words
+    assert ("…" in text) != whole
+    beside = [line for line in text.splitlines() if re.match(r"  context_length  +auto  [\d,]+$", line)]
+    assert len(beside) == (2 if width < 60 else len(beside)), "the reason stands below the value"
+
+
 def test_a_stream_without_block_letters_gets_ascii(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     llama(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -125,7 +152,6 @@ def test_a_stream_without_block_letters_gets_ascii(tmp_path: Path, monkeypatch: 
     text = written.getvalue().decode("ascii")
     assert "  ####" in text
     assert "yes" in text
-    assert "..." in text
 
 
 def test_a_runner_that_plans_no_context_has_its_plan_and_a_page_without_a_curve(
@@ -161,6 +187,62 @@ def test_which_macs_can_serve_it(
     assert all(one["why"] for one in found["machines"] if not one["fits"])
 
 
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [("studio", "macOS not named: the working set of macOS 15 and older"), ("mini", "macOS 26.1")],
+)
+def test_a_table_of_macs_has_the_macos_of_its_target(
+    target: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So that a spec with that machine gets the very same plan."""
+    spec = llama(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert run(plan_options(spec, machines="mini 2024 m4 pro 48 gb", target=target)) == 0
+    assert told in capsys.readouterr().out.splitlines()
+    assert run(plan_options(spec, machines="mini 2024 m4 pro 48 gb", target=target, output_format="json")) == 0
+    (found,) = json.loads(capsys.readouterr().out)["machines"]
+    named = "Mac mini 2024, M4 Pro, 48 GB"
+    machine = f"'{named}'" if target == "studio" else f"{{product: '{named}', macos: '26.1'}}"
+    spec.write_text(LLAMA[: LLAMA.index("targets:")] + f"targets: [{{name: it, machine: {machine}}}]\n")
+    (plan,) = planned(spec)
+    assert plan.target.machine is not None
+    assert plan.target.machine.working_set_bytes == found["machine"]["working_set_bytes"]
+    assert plan.value("model.context_length") == found["context_length"]
+
+
+def test_there_is_no_verdict_on_a_class_of_which_nothing_is_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = example(tmp_path) / "specs" / "iris.yaml"
+    assert run(plan_options(spec, machines="mini")) == 0
+    text = capsys.readouterr().out
+    assert "no verdict: nothing is known of the memory that its class needs; known are 0.1 KiB of artifacts" in text
+    assert "serve it" not in text
+    assert "✓" not in text
+    assert run(plan_options(spec, machines="mini", output_format="json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    Draft202012Validator(SCHEMA).validate(found)
+    assert found["smallest"] is None
+    assert {one["fits"] for one in found["machines"]} == {None}
+    assert run(plan_options(spec)) == 0
+    assert "at least 0.1 KiB; what it needs besides isn't known" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("width", "heads"), [(40, 2), (60, 3), (80, 5), (90, 6)])
+def test_a_narrow_table_of_macs_leaves_columns_out(tmp_path: Path, width: int, heads: int) -> None:
+    candidates = [
+        Candidate(plan.target.name, plan.target.machine, plan)
+        for plan in planned(llama(tmp_path))
+        if plan.target.machine is not None
+    ]
+    titled = [replace(one, title="MacBook Air 13 2020, M1, 16 GB") for one in candidates]
+    lines = as_table(titled, Look(columns=width)).splitlines()
+    assert len(re.split(r"  +", lines[0])) == heads
+    assert len({columns(line) for line in lines}) == 1
+    assert columns(lines[0]) <= max(width, 44)
+    assert as_table(titled, Look(columns=width, whole=True)) == as_table(titled, Look(columns=132))
+
+
 def test_a_spec_for_linux_alone_can_be_tried_on_macs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,8 +274,13 @@ def test_what_is_refused(given: dict[str, Any], code: str, tmp_path: Path, monke
 def test_a_page_and_a_table_of_machines_at_once_are_wrong_usage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(plan_options(tmp_path / "x.yaml", machines="all", html=tmp_path / "x.html")) == 2
+    arguments = ["plan", str(tmp_path / "x.yaml"), "--html", str(tmp_path / "x.html"), "--machines"]
+    assert main([*arguments, "all"]) == 2
     assert "error[usage]" in capsys.readouterr().err
+    for nobody in ("", " , "):
+        with pytest.raises(SystemExit, match="2"):
+            main([*arguments, nobody])
+        assert "--machines: it can't be empty" in capsys.readouterr().err
     assert not (tmp_path / "x.html").exists()
 
 
@@ -274,6 +361,31 @@ def test_the_curve_falls_and_meets_the_plan(tmp_path: Path) -> None:
         drawn = chart(found)
         assert [float(dot.x) for dot in drawn.dots] == sorted(float(dot.x) for dot in drawn.dots)
         assert all(0 <= float(dot.x) <= WIDTH and 0 <= float(dot.y) <= HEIGHT for dot in drawn.dots)
+
+
+def test_only_a_page_is_replaced_and_only_a_whole_one_is_written(tmp_path: Path) -> None:
+    spec, page = llama(tmp_path), tmp_path / "plan.html"
+    first = page_of(spec, page)
+    page.write_text(first[: first.index("<title>")])
+    assert page_of(spec, page) == first
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".tmp"] == []
+    text = spec.read_text()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dead").symlink_to("nowhere")
+    (tmp_path / "other.html").write_text("<!doctype html>" + " " * 2000 + '<meta name="generator" content="mlspec 1">')
+    for name, why in {
+        "chat.yaml": "is there already, and is no page of mlspec's",
+        "other.html": "is there already, and is no page of mlspec's",
+        "pipe": "is no regular file",
+        "dead": "is a link to nothing",
+        "models": "is a folder",
+    }.items():
+        with pytest.raises(CommandError) as raised:
+            run(plan_options(spec, html=tmp_path / name))
+        assert (raised.value.code, raised.value.message) == ("file-exists", f"'{tmp_path / name}' {why}")
+        assert raised.value.help
+    assert spec.read_text() == text
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_no_text_of_a_spec_becomes_mark_up(tmp_path: Path) -> None:
@@ -362,6 +474,10 @@ def test_a_bar_in_the_letters_that_a_stream_has() -> None:
 
 def test_the_look_of_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    assert look_of(plain) == Look(colour=False, letters=False, columns=80)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert look_of(plain) == Look(colour=False, letters=False, columns=80, whole=True)
+    for told, width in {"40": 40, "100": 100, "wide": 80, "-5": 80, "0": 80, "9" * 9: 80}.items():
+        monkeypatch.setenv("COLUMNS", told)
+        assert look_of(plain).columns == width
     assert look(colour=True, encoding="utf-8", columns=500) == Look(True, True, 132)
-    assert look(colour=False, encoding=None, columns=1) == Look(False, False, 60)
+    assert look(colour=False, encoding=None, columns=1) == Look(False, False, 32)

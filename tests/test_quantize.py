@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -12,11 +13,13 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mlspec import store as store_module
+from mlspec.commands.progress import Progress
 from mlspec.diagnostics import Report
 from mlspec.digests import Digests
 from mlspec.errors import CommandError
@@ -28,6 +31,7 @@ from mlspec.passes.quantize import Workshop, quantize
 from mlspec.pipeline import Compiled, Pipeline, build
 from mlspec.runners.mlx_lm.build import MlxLmRunner
 from mlspec.store import MANIFEST, MANIFEST_VERSION, Recipe, Store
+from mlspec.workspace import Surroundings
 from mlspec_runtime import derived as runtime_derived
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.models import verify
@@ -42,6 +46,10 @@ RECIPE = Recipe("key", {"bits": 4}, "0" * 64, 1000)
 
 def silent(text: str) -> None:
     """Nobody is waiting."""
+
+
+def a_store(folder: Path, say: Callable[[str], None] = silent) -> Store:
+    return Store(folder, Digests(folder.with_name("digests"), silent), say)
 
 
 def make(into: Path) -> None:
@@ -59,7 +67,7 @@ def refuse(into: Path) -> None:
 
 
 def test_a_model_is_made_once(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store", silent)
+    store = a_store(tmp_path / "store")
     made = store.obtain(RECIPE, make)
     assert made == tmp_path / "store" / RECIPE.address
     assert store.obtain(RECIPE, refuse) == made
@@ -68,12 +76,12 @@ def test_a_model_is_made_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("other", [{"key": "k"}, {"content": "1" * 64}])
 def test_another_source_or_another_key_is_another_model(tmp_path: Path, other: dict[str, Any]) -> None:
-    store = Store(tmp_path, silent)
+    store = a_store(tmp_path)
     assert store.obtain(RECIPE, make) != store.obtain(replace(RECIPE, **other), make)
 
 
 def test_what_is_made_says_of_what_and_cannot_be_written(tmp_path: Path) -> None:
-    made = Store(tmp_path, silent).obtain(RECIPE, make)
+    made = a_store(tmp_path).obtain(RECIPE, make)
     manifest = json.loads((made / MANIFEST).read_text())
     assert {key: manifest[key] for key in ("version", "key", "settings", "content")} == {
         "version": MANIFEST_VERSION,
@@ -96,15 +104,36 @@ def test_what_is_made_says_of_what_and_cannot_be_written(tmp_path: Path) -> None
         lambda made: (made / MANIFEST).unlink(),
         lambda made: _rewrite(made / "config.json", "{}"),
         lambda made: _rewrite(made / MANIFEST, "[]"),
-        lambda made: _rewrite(made / MANIFEST, '{"files": [7]}'),
+        lambda made: _rewrite(made / MANIFEST, '{"contents": [7]}'),
+        lambda made: _rewrite(made / MANIFEST, '{"contents": {"config.json": 7}}'),
     ],
 )
 def test_a_model_that_was_damaged_is_made_again(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    store = Store(tmp_path, silent)
+    store = a_store(tmp_path)
     made = store.obtain(RECIPE, make)
     damage(made)
     assert store.obtain(RECIPE, make) == made
     assert (made / "config.json").read_text() == '{"a": 1}'
+    store.obtain(RECIPE, refuse)
+
+
+def test_a_byte_that_changed_is_seen_and_said(tmp_path: Path) -> None:
+    """Also of a tensor file's data, below its header. An unchanged model isn't read again."""
+    said: list[str] = []
+    store = a_store(tmp_path / "store", said.append)
+    made = store.obtain(RECIPE, make)
+    _rewrite(made / "deep/more.txt", "more" * 999 + "MORE")
+    assert store.obtain(RECIPE, make) == made
+    assert (made / "deep/more.txt").read_text() == "more" * 1000
+    assert said == [f"{made}: deep/more.txt isn't as it was made; it is made anew\n"]
+    assert not list(tmp_path.glob("digests/*"))
+    for path in made.rglob("*"):
+        os.utime(path, (1, 1))
+    store.obtain(RECIPE, refuse)
+    assert len(list(tmp_path.glob("digests/*"))) == 2
+    # Of the same size, date and inode: were it read again, it would be made again.
+    _rewrite(made / "config.json", '{"a": 2}')
+    os.utime(made / "config.json", (1, 1))
     store.obtain(RECIPE, refuse)
 
 
@@ -119,14 +148,14 @@ def test_a_maker_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise CommandError("quantize-failed", "no such luck")
 
     with pytest.raises(CommandError, match="no such luck"):
-        Store(tmp_path, silent).obtain(RECIPE, fail)
+        a_store(tmp_path).obtain(RECIPE, fail)
     assert not list(tmp_path.iterdir())
-    assert Store(tmp_path, silent).obtain(RECIPE, make).is_dir()
+    assert a_store(tmp_path).obtain(RECIPE, make).is_dir()
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_made(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=r"the model takes 1000000000\.0 GiB, \d+\.\d GiB are free in ") as error:
-        Store(tmp_path, silent).obtain(replace(RECIPE, bytes=2**30 * 10**9), refuse)
+    with pytest.raises(CommandError, match=r"the model takes 1000000000\.0 GiB, [0-9.]+ [GM]iB are free in ") as error:
+        a_store(tmp_path).obtain(replace(RECIPE, bytes=2**30 * 10**9), refuse)
     assert (error.value.code, error.value.failed) == ("disk-full", True)
     assert "XDG_CACHE_HOME" in error.value.help
 
@@ -137,9 +166,15 @@ def test_a_disk_that_gets_full(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(CommandError) as error:
-        Store(tmp_path, silent).obtain(RECIPE, full)
+        a_store(tmp_path).obtain(RECIPE, full)
     assert error.value.code == "disk-full"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_small_model_is_told_in_small_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3 << 20))
+    with pytest.raises(CommandError, match=r"the model takes 5\.0 MiB, 3\.0 MiB are free in "):
+        a_store(tmp_path).obtain(replace(RECIPE, bytes=5 << 20), refuse)
 
 
 def obtaining(store: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -163,7 +198,7 @@ def killed_at(store: Path, call: int) -> bool:
             killer = Killer(call)
             for name in (*CALLS, "fsync", "chmod"):
                 setattr(os, name, killer.watch(getattr(os, name)))
-            Store(store, silent).obtain(RECIPE, make)
+            a_store(store).obtain(RECIPE, make)
             code = 0
         finally:
             os._exit(code)
@@ -176,9 +211,9 @@ def test_killed_at_every_call_that_changes_the_disk(tmp_path: Path) -> None:
     call, store = 1, tmp_path / "store"
     while killed_at(store, call):
         place = store / RECIPE.address
-        assert not place.exists() or store_module._whole(place), f"half a model after a kill at call {call}"
         if place.exists():
-            Store(store, silent).obtain(RECIPE, refuse)
+            # Half a model would be made again.
+            a_store(store).obtain(RECIPE, refuse)
             store_module._remove(place)
         call += 1
     assert call > 15
@@ -193,7 +228,7 @@ def test_killed_while_it_is_made(tmp_path: Path) -> None:
         process.kill()
     (left,) = store.iterdir()
     assert (left.name.startswith(".making-"), (left / "model/config.json").exists()) == (True, True)
-    made = Store(store, silent).obtain(RECIPE, make)
+    made = a_store(store).obtain(RECIPE, make)
     assert list(store.iterdir()) == [made]
 
 
@@ -242,18 +277,27 @@ def compiled(project: Path) -> Compiled:
     return found
 
 
+def workshop_of(here: Surroundings, say: Callable[[str], None] = silent) -> Workshop:
+    digests = Digests(here.digests, silent)
+    return Workshop(Store(here.derived_models, digests, say), digests, say)
+
+
 def derivation(found: Compiled, **changes: Any) -> Derivation:
     bytes = found.plan.resolved.facts.of("base").parameter_bytes // 2
     return replace(Derivation("base", "a key", {"bits": 16}, bytes), **changes)
 
 
 def made(
-    project: Path, runner: Halving, links: Mapping[str, Path] | None = None, **changes: Any
+    project: Path,
+    runner: Halving,
+    links: Mapping[str, Path] | None = None,
+    say: Callable[[str], None] = silent,
+    **changes: Any,
 ) -> tuple[dict[str, Path] | None, Report]:
     """The links of the bundle after the pass, and what was found."""
     found, report = compiled(project), Report()
     here = surroundings(project)
-    workshop = Workshop(Store(here.derived_models, silent), Digests(here.digests, silent), silent)
+    workshop = workshop_of(here, say)
     plan = replace(found.plan, derivations=(derivation(found, **changes),))
     bundle = replace(found.bundle, links=found.bundle.links if links is None else links)
     after = quantize(plan, bundle, runner, workshop, found.checked.document, report)
@@ -269,6 +313,38 @@ def test_the_bundle_links_to_what_was_made(project: Path) -> None:
     assert {tensor.dtype for tensor in tensors(links["models/base"] / "model.safetensors").values()} == {"F16"}
     assert made(project, runner)[0] == links
     assert runner.done == [project / "specs/models/tiny"]
+
+
+def test_what_is_made_is_told_in_a_line_that_stays(project: Path) -> None:
+    said: list[str] = []
+    assert made(project, Halving(), say=said.append)[0] is not None
+    assert said == ["quantizing base to 16 bits, 0.8 MiB: minutes, but once only\n"]
+    made(project, Halving(), say=said.append)
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize("text", ["half of it\n", "half of it"])
+def test_a_line_that_stays_is_told_without_a_terminal(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Progress([]).say(text)
+    assert capsys.readouterr().err == (text if text.endswith("\n") else "")
+
+
+def test_a_cache_that_is_a_file(project: Path) -> None:
+    (project / "home").mkdir()
+    (project / "home/.cache").touch()
+    _, report = made(project, Halving())
+    (fault,) = report
+    assert fault.code == "quantize-failed"
+    assert "XDG_CACHE_HOME" in fault.help
+    assert "--no-models" in fault.help
+
+
+def test_a_cache_that_cannot_be_written(project: Path) -> None:
+    store = project / "home/.cache/mlspec/models"
+    _, report = made(project, Failing(OSError(errno.EROFS, "Read-only file system", str(store / ".making-x"))))
+    assert ["XDG_CACHE_HOME" in fault.help for fault in report] == [True]
+    _, report = made(project, Failing(OSError(errno.EACCES, "Permission denied", str(project / "specs"))))
+    assert ["XDG_CACHE_HOME" in fault.help for fault in report] == [False]
 
 
 def test_the_service_finds_what_was_made(project: Path, tmp_path: Path) -> None:
@@ -307,8 +383,10 @@ def test_a_model_that_was_trained_again_is_made_again(project: Path) -> None:
 
 def test_weights_that_are_not_those_of_the_lock(project: Path) -> None:
     found = compiled(project)
-    lock = make_lock(found.plan.resolved.facts, found.plan.resolved.located, Digests(project / "d", silent))
-    (project / "specs/chat.lock.yaml").write_text(lock_text(lock, "chat.yaml"))
+    lock = make_lock(
+        "chat.yaml", found.plan.resolved.facts, found.plan.resolved.located, Digests(project / "d", silent)
+    )
+    (project / "specs/chat.lock.yaml").write_text(lock_text(lock))
     runner = Halving()
     assert made(project, runner)[0] is not None
     weights = project / "specs/models/tiny/model.safetensors"

@@ -14,6 +14,7 @@ import pytest
 from mlspec.commands.why import run
 from mlspec.diagnostics import Report
 from mlspec.errors import CommandError
+from mlspec.model.machine import Machine
 from mlspec.model.plan import Decision, Plan
 from mlspec.pipeline import Checked, Pipeline
 from mlspec.reporting.plan.data_rows import row
@@ -143,6 +144,31 @@ def test_each_kind_of_input_is_looked_up(tmp_path: Path) -> None:
     sources = Sources(plan, checked.document).of(Decision("x.y", 1, "", tuple(inputs)))
     assert [(source.where, source.value, source.note) for source in sources] == list(inputs.values())
     assert sources[0].quoted == Line(9, "  concurrency: 4  # as many as there are tills", 3)
+
+
+def test_a_default_that_was_not_taken_is_not_told_as_the_value(tmp_path: Path) -> None:
+    checked, plan = planned(lora(tmp_path))
+    inputs = ("spec:/model/default_adapter", "spec:/model/quantization", "spec:/model/context_length")
+    found = Sources(plan, checked.document).of(Decision("x.y", 1, "", inputs))
+    assert [source.note for source in found] == [
+        "says nothing of model.default_adapter",
+        "says nothing of model.quantization, which is then none",
+        "says nothing of model.context_length, which is then auto",
+    ]
+
+
+def test_values_of_the_spec_are_told_as_the_plan_shows_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert why(llama(tmp_path), "model.sampling", "studio") == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "says nothing of model.sampling, which is then max_tokens 128, temperature 0, top_p 1" in text
+    assert "temperature=" not in text
+
+
+@pytest.mark.parametrize(
+    ("gib", "title"), [(24, "24 GB"), (23.5406, "23.5 GB"), (0.01, "0.1 GB"), (0.98, "1 GB"), (1536, "1536 GB")]
+)
+def test_the_title_of_odd_memory(gib: float, title: str) -> None:
+    assert Machine(int(gib * 2**30)).title == title
 
 
 def test_of_a_long_line_what_matters_is_shown() -> None:

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 from mlspec import __version__
 from mlspec.errors import CommandError
-from mlspec.exit_codes import FAILED, FINDINGS, INTERRUPTED, OUR_BUG
+from mlspec.exit_codes import FAILED, FINDINGS, INTERRUPTED, OUR_BUG, USAGE
 from mlspec.streams import tolerant
 
 FORMATS = ("text", "concise", "json", "sarif", "github")
 _SCHEMAS = ("mlspec", "project", "plan", "plan-report", "lock", "machine", "chips", "machines", "working_set")
+_WRONG_USAGE = "usage"
+"""The code of what no argument's own form forbids: two that don't go together."""
 _EXIT_CODES = "exit codes: 0 fine, 1 findings, 2 wrong usage, 3 the build failed, 4 a bug of mlspec's"
+_NAME_OF_A_MACHINE = "capture: the profile's file is machines/NAME.yaml; show: a product, or a profile's file"
 _BUG = """\
 mlspec: internal error: {error}
   This is a bug of mlspec's, not of your spec. Please report it with the command, the spec and what
@@ -61,6 +64,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         return INTERRUPTED
     except CommandError as error:
         sys.stderr.write(error.text())
+        if error.code == _WRONG_USAGE:
+            return USAGE
         return FAILED if error.failed else FINDINGS
     except Exception as error:
         # The last line of defence: what no pass foresaw is a bug of ours, and has its own exit code.
@@ -120,7 +125,9 @@ def _add_check(commands: _Commands) -> None:
 def _add_plan(commands: _Commands) -> None:
     parser = _command(commands, "plan", "show what is decided for each target, its memory and its speed")
     _takes_one_spec(parser)
-    parser.add_argument("--machines", metavar="all|NAME", help="which Macs can serve it: all, or those so named")
+    parser.add_argument(
+        "--machines", type=_words, metavar="all|NAME", help="which Macs can serve it: all, or those so named"
+    )
     parser.add_argument("--html", type=_path, metavar="FILE", help="write a page to look at")
     parser.add_argument("--output-format", choices=("text", "json"), default="text", help="(%(default)s)")
 
@@ -143,7 +150,7 @@ def _add_lock(commands: _Commands) -> None:
 def _add_machine(commands: _Commands) -> None:
     parser = _command(commands, "machine", "capture this Mac's profile; list and show known machines")
     parser.add_argument("action", choices=("capture", "list", "show"))
-    parser.add_argument("name", nargs="?", metavar="NAME", help="show: a product, or a profile's file")
+    parser.add_argument("name", nargs="?", metavar="NAME", help=_NAME_OF_A_MACHINE)
     parser.add_argument(
         "--from", dest="from_dir", type=_path, metavar="DIR", help="capture: read recorded output there"
     )
@@ -225,6 +232,12 @@ def _path(text: str) -> Path:
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError("a path can't be empty")
     return Path(text)
+
+
+def _words(text: str) -> str:
+    if not text.replace(",", " ").split():
+        raise argparse.ArgumentTypeError("it can't be empty: all, or parts of a name, as in 'mini M4'")
+    return text
 
 
 def _root(text: str) -> tuple[str, Path]:

@@ -117,7 +117,7 @@ class Pipeline:
     def _inspected(self, checked: Checked, report: Report) -> tuple[Facts, tuple[Located, ...]] | None:
         """inspect: what is known of the models, by their files and by the lock beside the spec, if there is one."""
         faults = Report()
-        lock = read_lock(checked.document, faults)
+        lock = read_lock(checked.document, checked.workspace.root, faults)
         report.extend(faults)
         if faults.failed:
             return None
@@ -157,7 +157,7 @@ def build(
     A spec with a fault gets no bundle; the others are built all the same. `out` is the project's `build/` if not given.
     Without `models`, bundles have no links to any, and none is quantized. `say` is told what takes long.
     """
-    workshop = Workshop(Store(here.derived_models, say), Digests(here.digests, say), say) if models else None
+    workshop = _workshop(here, say) if models else None
     for compiled, own in _compiled(paths, here, target, out):
         for one in compiled if not own.failed else ():
             bundle = _with_models(one, workshop, own)
@@ -165,6 +165,11 @@ def build(
             if place is not None:
                 yield place
         report.extend(own)
+
+
+def _workshop(here: Surroundings, say: Callable[[str], None]) -> Workshop:
+    digests = Digests(here.digests, say)
+    return Workshop(Store(here.derived_models, digests, say), digests, say)
 
 
 def _with_models(one: Compiled, workshop: Workshop | None, report: Report) -> Bundle | None:

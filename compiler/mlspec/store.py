@@ -20,7 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlspec.characters import visible
+from mlspec.digests import Digests
 from mlspec.errors import CommandError
+from mlspec.hardware.budget import gib
 from mlspec.model_files import BadModelFileError, files_below, fingerprint, read_json
 
 MANIFEST = "mlspec-derived.json"
@@ -30,7 +33,6 @@ MANIFEST_VERSION = 1
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _MARGIN = 1.02
 """Of the tensors' bytes: tokenizer, configuration, headers, and what the file system takes for itself."""
-_GIB = 1 << 30
 _UNFINISHED = ".making-"
 
 
@@ -53,27 +55,43 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Store:
-    """The store in `folder`, which needs not be there yet. `say` is told what takes long."""
+    """The store in `folder`, which needs not be there yet. `say` is told what takes long; what ends with a newline is
+    to stay. `digests` tells whether a model is as it was made: its files are read once, then only when they changed.
+    """
 
     folder: Path
+    digests: Digests
     say: Callable[[str], None]
 
     def obtain(self, recipe: Recipe, make: Callable[[Path], None]) -> Path:
-        """The folder of a model, made if it isn't there: `make` gets a path at which nothing is, and makes a folder.
+        """The folder of a model, made if it isn't there, or isn't as it was made. `make` gets a path at which nothing
+        is, and makes a folder.
 
         Raises:
             CommandError: the disk is full, or what `make` raises.
             OSError: the store can't be read or written.
         """
         place = self.folder / recipe.address
-        if _whole(place):
+        if self._differing(place) is None:
             return place
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._locked():
             self._clear()
-            if not _whole(place):
+            if differing := self._differing(place):
+                if place.exists():
+                    self.say(f"{visible(str(place))}: {differing}; it is made anew\n")
                 self._make(recipe, make, place)
         return place
+
+    def _differing(self, folder: Path) -> str | None:
+        """What isn't as it was made in a folder: a user may have removed or changed a file, a disk have lost a bit."""
+        try:
+            contents = read_json(folder / MANIFEST)["contents"]
+            changed = (path for path, sha256 in contents.items() if self.digests.of(folder / path) != sha256)
+            first = next(changed, None)
+            return None if first is None else f"{visible(first)} isn't as it was made"
+        except (OSError, BadModelFileError, KeyError, TypeError, AttributeError, ValueError):
+            return "not all of it is there"
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -118,32 +136,35 @@ class Store:
 
     def _no_room(self, needed_bytes: int) -> CommandError:
         free_bytes = shutil.disk_usage(self.folder).free
-        message = (
-            f"the model takes {needed_bytes / _GIB:.1f} GiB, {free_bytes / _GIB:.1f} GiB are free in {self.folder}"
-        )
+        message = f"the model takes {gib(needed_bytes)}, {gib(free_bytes)} are free in {self.folder}"
         help = "make room there, or set XDG_CACHE_HOME to a folder on another disk"
         return CommandError("disk-full", message, help, failed=True)
 
 
-def _whole(folder: Path) -> bool:
-    """Whether a folder holds all that its list names: a user may have removed a file."""
-    try:
-        listed = read_json(folder / MANIFEST)["files"]
-        return all((folder / file["path"]).stat().st_size == file["size_bytes"] for file in listed)
-    except (OSError, BadModelFileError, KeyError, TypeError):
-        return False
-
-
 def _seal(folder: Path, recipe: Recipe) -> None:
-    """Write the list of the files, and make all of them safe on the disk and read-only."""
-    files = [vars(file) for file in fingerprint(folder, files_below(folder))]
+    """Write the list of the files, and make all of them safe on the disk and read-only.
+
+    `files` are as a service checks them when it starts, by size and header; `contents` as builds do, by every byte.
+    """
+    files = fingerprint(folder, files_below(folder))
     about = {"version": MANIFEST_VERSION, "key": recipe.key, "content": recipe.content}
-    manifest = {**about, "settings": dict(recipe.settings), "files": files}
+    contents = {file.path: _sha256(folder / file.path) for file in files}
+    manifest = {
+        **about,
+        "settings": dict(recipe.settings),
+        "files": [vars(file) for file in files],
+        "contents": contents,
+    }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     for path in [path for path in folder.rglob("*") if path.is_file()]:
         _sync(path)
         path.chmod(0o444)
     _sync(folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -14,10 +15,13 @@ def replace_file(path: Path, content: bytes) -> None:
     """Exchange the content of an existing file; its mode stays, and a link goes on pointing to it.
 
     Raises:
-        OSError: it can't be read or written; then it is as it was.
+        OSError: it is no regular file, or can't be read or written; then it is as it was.
     """
     target = path.resolve(strict=True)
-    temporary = _written_beside(target, content, target.stat().st_mode & 0o7777)
+    mode = target.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    temporary = _written_beside(target, content, stat.S_IMODE(mode))
     try:
         temporary.replace(target)
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import Body, FastAPI, Request
@@ -19,7 +20,7 @@ from mlspec_runtime.gate import Gate, RequestInfo, error_response
 from mlspec_runtime.index_page import index_page
 from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import RuntimePlan
-from mlspec_runtime.protocol import Runner
+from mlspec_runtime.protocol import Capacity, Runner
 from mlspec_runtime.served_model import ServedModel
 from mlspec_runtime.validation import validation_error
 
@@ -77,8 +78,13 @@ def _add_health(app: FastAPI, model: ServedModel) -> None:
             "age_s": health.age_s,
             "waiting": stats.waiting,
             "running": stats.running,
+            "capacity": asdict(stats.capacity or _as_planned(model.plan)),
             "heat": model.heat.told(),
         }
+
+
+def _as_planned(plan: RuntimePlan) -> Capacity:
+    return Capacity(plan.limits.concurrency, plan.limits.concurrency, "as planned")
 
 
 def _add_predict(app: FastAPI, runner: Runner, model: ServedModel, metrics: Metrics) -> None:

@@ -1,4 +1,8 @@
-"""A model that the build made of another: the file in its folder that says of which one, and how."""
+"""A model that the build made of another: the file in its folder that says of which one, and how.
+
+A service checks sizes, small files and headers, as of any model: it starts without reading the weights. A byte that
+changed in them is seen by the next build, for which the same file has the digests of whole contents.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from mlspec_runtime.heat.allowance import Allowance
 from mlspec_runtime.heat.reading import Reading
 from mlspec_runtime.plan import RuntimePlan
 from mlspec_runtime.protocol import Stats
@@ -75,7 +74,9 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
-        self._admitted = self._gauge("mlspec_admitted_concurrency", "Requests computed at once at most.", registry)
+        self._admitted = self._gauge(
+            "mlspec_admitted_concurrency", "Requests computed at once at most; 0: none is let in.", registry
+        )
         told = "The computer's thermal pressure, 0 (nominal) to 4; -1: not known."
         self._thermal_level = self._gauge("mlspec_thermal_level", told, registry)
         self._low_power = self._gauge("mlspec_low_power", "1 in the low-power mode; -1: not known.", registry)
@@ -111,11 +112,11 @@ class Metrics:
         self._waiting.set(stats.waiting)
         self._running.set(stats.running)
 
-    def heat(self, reading: Reading, allowance: Allowance) -> None:
-        """What was read, and what is allowed because of it."""
+    def heat(self, reading: Reading, admitted: int) -> None:
+        """What was read, and how many requests are admitted at once because of it."""
         self._thermal_level.set(-1 if reading.level is None else reading.level)
         self._low_power.set(-1 if reading.low_power is None else int(reading.low_power))
-        self._admitted.set(allowance.concurrency)
+        self._admitted.set(admitted)
 
     def memory(self, bytes_by_kind: Mapping[str, int]) -> None:
         """What the runner holds now."""

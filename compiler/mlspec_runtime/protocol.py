@@ -22,11 +22,23 @@ RUNNER_API = 1
 
 
 @dataclass(frozen=True)
+class Capacity:
+    """Of `planned` requests at once `concurrency` can be computed on this computer; `reason` is for people."""
+
+    planned: int
+    concurrency: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Stats:
-    """How many requests wait and how many are computed at this moment."""
+    """How many requests wait and how many are computed at this moment. `capacity`: how many can be at most, where this
+    computer is not as planned; known once the model is loaded.
+    """
 
     waiting: int
     running: int
+    capacity: Capacity | None = None
 
 
 @dataclass(frozen=True)

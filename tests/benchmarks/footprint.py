@@ -22,7 +22,7 @@ from mlspec.model_files import read_json, tensors  # noqa: E402
 from mlspec.runners.mlx_lm.architecture import Architecture  # noqa: E402
 from mlspec.runners.mlx_lm.families import architecture  # noqa: E402
 from mlspec.runners.mlx_lm.footprint import footprint  # noqa: E402
-from mlspec.runners.mlx_lm.load import Load  # noqa: E402
+from mlspec.runners.mlx_lm.footprint.load import Load  # noqa: E402
 from models import smollm2  # noqa: E402
 from models.memory import Case, Measured, measure  # noqa: E402
 from models.shapes import SHAPES  # noqa: E402

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-BYTES = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "U8": 1, "U32": 4, "I32": 4, "I64": 8}
+BYTES = {"X": 1, "F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "U8": 1, "U32": 4, "I32": 4, "I64": 8}
 
 Shapes = Mapping[str, tuple[str, tuple[int, ...]]]
 """The type and the shape of each tensor, by its name."""

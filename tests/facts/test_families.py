@@ -136,7 +136,7 @@ def test_estimates(found: dict[str, Tensor], keeps: tuple[Layers, ...]) -> None:
 
 
 @pytest.mark.parametrize("value", [None, "4", -4, 0, 4.0, True, 1e400, 10**30, [4], {"a": 4}, float("nan")])
-@pytest.mark.parametrize("key", ["num_hidden_layers", "num_attention_heads", "hidden_size"])
+@pytest.mark.parametrize("key", ["num_hidden_layers", "num_attention_heads"])
 def test_a_number_that_is_none_is_named(tmp_path: Path, key: str, value: Any) -> None:
     shapes = [(name, ("BF16", tensor.shape)) for name, tensor in attention(3).items()]
     facts, heard = looked_at.base(tmp_path / "odd", {**CONFIG, "head_dim": None, key: value}, shapes)
@@ -148,6 +148,72 @@ def test_a_number_that_is_none_is_named(tmp_path: Path, key: str, value: Any) ->
     assert message.startswith(told)
     assert f"'{key}'" in message
     json.dumps(facts.details, allow_nan=False)
+
+
+def plain(name: str, packed: bool = False) -> dict[str, Any]:
+    """The tensors that the contradictions are looked for in, of a family of the usual shape."""
+    config = CONFIGS[name]
+    hidden, width = config["hidden_size"], config["intermediate_size"]
+    head = config["head_dim"] if FAMILIES[name].own_head_dim else hidden // config["num_attention_heads"]
+    shapes = {"model.embed_tokens.weight": (config["vocab_size"], hidden)}
+    for layer in range(config["num_hidden_layers"]):
+        for part in ("k_proj", "v_proj"):
+            shapes[f"model.layers.{layer}.self_attn.{part}.weight"] = (config["num_key_value_heads"] * head, hidden)
+        for part in ("gate_proj", "up_proj"):
+            shapes[f"model.layers.{layer}.mlp.{part}.weight"] = (width, hidden)
+    if not packed:
+        return {tensor: ("BF16", shape) for tensor, shape in shapes.items()}
+    found: dict[str, Any] = {}
+    for tensor, (rows, columns) in shapes.items():
+        module = tensor.removesuffix(".weight")
+        found |= {tensor: ("U32", (rows, columns // 8))}
+        found |= {f"{module}.{leaf}": ("BF16", (rows, columns // 64)) for leaf in ("scales", "biases")}
+    return found
+
+
+KEY = "model.layers.0.self_attn.k_proj.weight"
+CONTRADICTIONS: list[tuple[str, Any, str]] = [
+    ("hidden_size", 1, "hidden_size 1, but model.embed_tokens.weight has 128 columns"),
+    ("hidden_size", "128", "hidden_size '128', but model.embed_tokens.weight has 128 columns"),
+    ("hidden_size", -4, "hidden_size -4, but model.embed_tokens.weight has 128 columns"),
+    ("hidden_size", True, "hidden_size true, but model.embed_tokens.weight has 128 columns"),
+    ("hidden_size", [128], "hidden_size [128], but model.embed_tokens.weight has 128 columns"),
+    ("vocab_size", "x", "vocab_size 'x', but model.embed_tokens.weight has 320 rows"),
+    ("vocab_size", float("nan"), "vocab_size NaN, but model.embed_tokens.weight has 320 rows"),
+    ("vocab_size", -1, "vocab_size -1, but model.embed_tokens.weight has 320 rows"),
+    ("intermediate_size", "x", "intermediate_size 'x', but model.layers.0.mlp.gate_proj.weight has 192 rows"),
+    ("intermediate_size", float("nan"), "intermediate_size NaN, but model.layers.0.mlp.gate_proj.weight has 192 rows"),
+    ("intermediate_size", 191, "intermediate_size 191, but model.layers.0.mlp.gate_proj.weight has 192 rows"),
+    ("num_key_value_heads", 0, f"num_key_value_heads 0, but {KEY} has {{}} rows"),
+    ("num_key_value_heads", "2", f"num_key_value_heads '2', but {KEY} has {{}} rows"),
+    ("num_key_value_heads", None, f"no num_key_value_heads (4 key heads of {{1}}), but {KEY} has {{0}} rows"),
+    ("num_key_value_heads", 1, f"num_key_value_heads 1 (1 key head of {{1}}), but {KEY} has {{0}} rows"),
+]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3_moe"])
+@pytest.mark.parametrize(("key", "value", "said"), CONTRADICTIONS)
+def test_a_size_that_the_tensors_contradict(
+    tmp_path: Path, key: str, value: Any, said: str, name: str, packed: bool
+) -> None:
+    quantization = {"quantization": {"bits": 4, "group_size": 64}} if packed else {}
+    config, shapes = {**CONFIGS[name], **quantization}, plain(name, packed)
+    facts, heard = looked_at.base(tmp_path / "right", config, shapes.items())
+    assert facts is not None, heard.all
+    facts, heard = looked_at.base(tmp_path / "wrong", {**config, key: value}, shapes.items())
+    assert facts is None
+    rows = shapes[KEY][1][0]
+    told = f"base: config.json says {said.format(rows, rows // 2)}"
+    assert heard.all == [("error", "bad-model-file", told, ("base",))]
+
+
+def test_a_type_that_is_none(tmp_path: Path) -> None:
+    strange = {**plain("llama"), "model.norm.weight": ("X", (128,))}
+    facts, heard = looked_at.base(tmp_path / "base", CONFIG, strange.items())
+    assert facts is None
+    told = "base: the tensor 'model.norm.weight' has the type 'X', which is none"
+    assert heard.all == [("error", "bad-model-file", told, ("base",))]
 
 
 def test_a_million_layers_are_not_looped_over() -> None:

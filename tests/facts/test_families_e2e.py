@@ -17,6 +17,7 @@ from facts import mlx_models
 from facts.small_configs import CONFIGS
 from mlspec.runners.mlx_lm.architecture import Architecture, Layers
 from mlspec.runners.mlx_lm.families import Shape, shape_of
+from mlspec.runners.mlx_lm.families.contradictions import contradiction
 from mlspec.runners.mlx_lm.families.known import FAMILIES, REMAPPED, REMAPPED_ARCHITECTURES
 from mlspec.runners.mlx_lm.model import Quantization
 from mlspec.runners.mlx_lm.packing import Packing
@@ -76,6 +77,7 @@ def test_parameters(name: str) -> None:
     assert found.architecture.parameters == sum(value.size for value in tensors.values())
     assert found.architecture.layers == len(model.layers)
     assert found.architecture.vocabulary == 320
+    assert contradiction(CONFIGS[name], found) is None
     # What mlx_lm wrote it loads as it is.
     assert found.loaded == found.stored
 
@@ -109,6 +111,7 @@ def test_conversion(name: str, mode: Any, bits: Any, group_size: Any) -> None:
     real = sum(value.nbytes for value in converted.values())
     assert weight_bytes(facts, quantization, element_bytes) == real
     again = shape_of(config, mlx_models.header(converted))
+    assert contradiction(config, again) is None
     facts = details(again, config)
     assert (weight_bytes(facts, None, None), quantizable(facts)) == (real, False)
     assert again.architecture.parameters == found.architecture.parameters

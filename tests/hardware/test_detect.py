@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,6 +133,25 @@ def test_this_computer() -> None:
     assert machine.chip is None
     assert machine.cpus == len(os.sched_getaffinity(0))
     assert 0 < machine.memory_bytes <= os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def test_a_program_that_never_ends_its_output_is_stopped() -> None:
+    assert ask([sys.executable, "-c", "while True: print('1.2.3')"], 60) == Answer(
+        trouble="it printed more than 64 KiB"
+    )
+    assert ask(["/bin/sh", "-c", "yes >&2"], 60) == Answer(trouble="it printed more than 64 KiB")
+
+
+def test_a_program_that_leaves_another_behind(tmp_path: Path) -> None:
+    """What holds the streams open, or sleeps on, neither keeps us waiting nor stays."""
+    os.mkfifo(tmp_path / "held")
+    held = os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK)
+    assert ask(["/bin/sh", "-c", f"exec 3>{tmp_path}/held; sleep 600 & echo x"], 30) == Answer("x\n", 0)
+    assert select.select([held], [], [], 60)[0], "the sleeper still holds the pipe"
+    assert os.read(held, 1) == b""
+    os.close(held)
+    assert ask(["/bin/sh", "-c", "sleep 60; true"], 0.3) == Answer(trouble="it didn't answer within 0.3 s")
+    assert ask(["/bin/sh", "-c", "exec >&- 2>&-; sleep 60"], 0.3).trouble == "it didn't answer within 0.3 s"
 
 
 def test_asking_a_program() -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -16,7 +21,7 @@ from mlspec.commands.doctor import run
 from mlspec.exit_codes import FINDINGS, OK
 from mlspec.hardware.asking import Answer, ask
 from mlspec.hardware.doctor import examine
-from mlspec.hardware.doctor_libraries import mlx
+from mlspec.hardware.doctor_libraries import container_tool, mlx
 from mlspec.hardware.findings import Finding, Here
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -103,7 +108,7 @@ def test_a_linux_in_good_order(tmp_path: Path) -> None:
         "MLX": ("ok", "0.32.4, computes on cpu"),
         "torch": ("ok", "not installed; only models of torch need it"),
         "OpenBLAS": ("ok", "found: float32 products on the CPU are fast"),
-        "heat and power": ("ok", "unavailable on linux: a service goes by its own speed"),
+        "heat and power": ("ok", "not governed on Linux: a service pays no heed to them there"),
         "containers": ("ok", "podman 4.3.1"),
     }
 
@@ -167,6 +172,7 @@ def test_heat_and_power(answer: dict[str, Answer], name: str, status: str, text:
         (Answer("", -6), "problem", "ended by signal 6"),
         (Answer(trouble="it didn't answer within 120 s"), "problem", "didn't answer"),
         (Answer('{"version": "1", "device": "gpu", "right": false}', 0), "problem", "gets a small product wrong"),
+        (Answer("", 3), "problem", "installed, but fails with status 3"),
         (Answer("rubbish", 0), "problem", "gets a small product wrong"),
         (Answer('{"version": "1", "device": "cpu", "right": true}', 0), "warning", "without Metal"),
         (Answer('a warning\n{"version": "1", "device": "gpu", "right": true}\n', 0), "ok", "1, computes on gpu"),
@@ -202,6 +208,15 @@ def test_no_openblas(tmp_path: Path) -> None:
             {"docker": Answer("", 1, "Cannot connect"), "podman": Answer("5.2.0\n", 0)},
             "podman 5.2.0 (docker doesn't answer)",
         ),
+        (
+            {"docker": Answer("", 1), "podman": Answer(trouble="x"), "buildah": Answer("buildah version 1.28\n", 0)},
+            "buildah 1.28 (docker and podman don't answer)",
+        ),
+        (
+            {"docker": Answer("", 3), "podman": Answer("", -9), "buildah": Answer("hello\n", 0)},
+            "docker fails with status 3; podman is ended by signal 9; buildah doesn't tell its version",
+        ),
+        ({"docker": Answer("\n\n", 0), "podman": Answer("5.2.0\n", 0)}, "podman 5.2.0 (docker doesn't answer)"),
         (
             {"docker": Answer("", 1, "Cannot connect"), "podman": Answer(trouble="x")},
             "docker doesn't answer: Cannot connect",
@@ -256,6 +271,63 @@ def test_the_real_computer(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"Python", "MLX", "torch", "containers"} <= set(found)
     assert found["Python"]["status"] == "ok"
     assert all(finding["remedy"] for finding in said["findings"] if finding["status"] != "ok")
+
+
+PROGRAMS = {"docker": "exit 3", "podman": "sleep 60", "buildah": "yes 1.2.3"}
+
+
+def test_container_tools_that_fail_hang_and_babble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The real thing, but for how long each may take."""
+    for name, line in PROGRAMS.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr("mlspec.hardware.doctor_libraries._TOOLS_PATIENCE_S", 0.5)
+
+    def asked(command: Sequence[str], timeout_s: float) -> Answer:
+        own = Path(command[0]).parent == tmp_path
+        return ask(command, timeout_s) if own else Recorded(LINUX)(command, timeout_s)
+
+    here = replace(linux(tmp_path), ask=asked, which=lambda name: str(tmp_path / name))
+    monkeypatch.setattr("mlspec.commands.doctor._here", lambda: here)
+    assert run(Namespace(output_format="text")) == OK
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "containers" in line]
+    assert "docker fails with status 3; podman doesn't answer: it didn't answer within 0.5 s; buildah" in line
+    assert line.endswith("buildah doesn't answer: it printed more than 64 KiB")
+
+
+def test_each_finding_comes_as_soon_as_it_is_known(tmp_path: Path) -> None:
+    """Where torch's process only answers once the others have been told."""
+    told_before = Event()
+
+    def asked(command: Sequence[str], timeout_s: float) -> Answer:
+        if "import torch" in " ".join(command):
+            assert told_before.wait(30)
+        return Recorded(LINUX)(command, timeout_s)
+
+    findings = examine(replace(linux(tmp_path), ask=asked))
+    names = [finding.name for _, finding in zip(range(7), findings, strict=False)]
+    assert names == ["system", "memory", "Python", "OpenBLAS", "heat and power", "containers", "MLX"]
+    told_before.set()
+    assert [finding.name for finding in findings] == ["torch"]
+
+
+def test_who_goes_away_leaves_no_program_behind(tmp_path: Path) -> None:
+    started, stopped = tmp_path / "started", Event()
+    (tmp_path / "podman").write_text(f"#!/bin/sh\necho $$ > {started}\nsleep 60\n")
+    (tmp_path / "podman").chmod(0o755)
+    places = {"podman": str(tmp_path / "podman")}
+    here = replace(linux(tmp_path), ask=partial(ask, stopped=stopped), which=places.get, stop=stopped.set)
+    findings = container_tool(here)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(lambda: [finding.text for finding in findings])
+        while not (started.exists() and started.read_text().strip()):
+            time.sleep(0.01)
+        here.stop()
+        assert found.result() == ["podman doesn't answer: nobody waits for it"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
 
 
 def test_the_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

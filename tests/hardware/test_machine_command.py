@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlspec.cli import main
 from mlspec.commands.machine import run
 from mlspec.diagnostics import Report
 from mlspec.errors import CommandError
-from mlspec.exit_codes import FINDINGS, OK
+from mlspec.exit_codes import FINDINGS, OK, USAGE
 from mlspec.hardware.recorded import MLX, SYSCTL, SYSTEM_PROFILER
 from mlspec.passes.load import load
 from mlspec.passes.validate import validate_profile
@@ -103,11 +106,52 @@ def test_an_equal_profile_stays_and_another_is_not_overwritten(project: Path, ca
     assert capture() == OK
     assert (project / NAME).stat().st_mtime_ns == before.st_mtime_ns
     assert "(as it was)" in capsys.readouterr().out
-    (project / NAME).write_text("mine", encoding="utf-8")
+    mine = PROFILE.replace("64", "65").replace("cpus: 12", "cpus: [")
+    (project / NAME).write_text(mine, encoding="utf-8")
     assert refused().code == "file-exists"
-    assert (project / NAME).read_text(encoding="utf-8") == "mine"
+    assert (project / NAME).read_text(encoding="utf-8") == mine
     assert capture(force=True) == OK
     assert (project / NAME).read_text(encoding="utf-8") == PROFILE
+    (project / NAME).write_text("")
+    assert refused().help.startswith("--force replaces it")
+    assert capture(force=True) == OK
+    assert (project / NAME).read_text(encoding="utf-8") == PROFILE
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_profile_is_never_replaced(project: Path, force: bool) -> None:
+    spec = "apiVersion: mlspec/v1\nkind: ModelService\ntargets: [{name: m, machine: Machine}]\n"
+    (project / "spec.yaml").write_text(spec)
+    os.mkfifo(project / "pipe")
+    (project / "dead").symlink_to("nowhere")
+    for name, why in {
+        "spec.yaml": "is there already, and is no machine's profile",
+        "pipe": "is no regular file",
+        "recorded": "is a folder",
+        "dead": "is a link to nothing",
+        "/dev/null": "is no regular file",
+    }.items():
+        problem = refused(out=Path(name), force=force)
+        assert (problem.code, problem.message) == ("file-exists", f"'{name}' {why}")
+        assert problem.help
+    assert (project / "spec.yaml").read_text() == spec
+    assert stat.S_ISFIFO((project / "pipe").stat().st_mode)
+
+
+@pytest.mark.parametrize(
+    ("action", "options", "message"),
+    [
+        ("list", {"name": "extra"}, "machine list takes no NAME"),
+        ("list", {"out": Path("x"), "force": True}, "machine list takes no -o and no --force"),
+        ("show", {"name": "M4", "from_dir": Path("d"), "force": True}, "machine show takes no --from and no --force"),
+        ("capture", {"name": "m", "out": Path("x.yaml")}, "NAME and -o both name the profile's file"),
+    ],
+)
+def test_arguments_that_mean_nothing(action: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(CommandError) as refusal:
+        machine(action, **options)
+    assert (refusal.value.code, refusal.value.message) == ("usage", message)
+    assert refusal.value.help
 
 
 def test_where_it_is_written(project: Path, capsys: Any) -> None:
@@ -262,3 +306,9 @@ def test_show_what_is_unknown() -> None:
     with pytest.raises(CommandError) as refusal:
         machine("show", "ThinkPad")
     assert (refusal.value.code, refusal.value.help) == ("unknown-machine", "mlspec machine list has all")
+
+
+def test_wrong_usage_has_its_exit_code(capsys: Any) -> None:
+    assert main(["machine", "list", "extra"]) == USAGE
+    assert main(["machine", "show", "M4", "--from", "d", "--force"]) == USAGE
+    assert capsys.readouterr().err.count("error[usage]") == 2

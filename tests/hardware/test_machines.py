@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,16 +80,56 @@ def test_a_product_by_its_name(text: str) -> None:
     assert machine.origins["working_set_bytes"] == "data:working_set/macos-15/36-191"
 
 
-def test_each_product_is_found_by_its_title() -> None:
-    assert len(products()) > 100
-    for product in products():
-        again = found(product=product.title, macos=product.machine.macos)
-        assert again.machine.title == product.title == product.machine.title
-        assert (again.machine.chip, again.machine.working_set_bytes) == (
-            product.machine.chip,
-            product.machine.working_set_bytes,
-        )
-    assert len({product.title for product in products()}) == len(products())
+@pytest.mark.parametrize("macos", [None, "15.1", "26.5"])
+def test_each_product_is_the_machine_of_a_spec_that_names_it(macos: str | None) -> None:
+    assert len(products(macos)) > 100
+    for product in products(macos):
+        again = found(product=product.title, macos=macos).machine
+        assert again.title == product.title == product.machine.title
+        assert replace(again, origins={}) == replace(product.machine, origins={})
+    assert len({product.title for product in products(macos)}) == len(products(macos))
+
+
+@pytest.mark.parametrize("text", ["Mac16,9, 64 GB", "mac16,9 64gb", "64 GB Mac16,9", "Mac Studio Mac16,9 M4 Max 64 GB"])
+def test_a_product_by_its_model_identifier(text: str) -> None:
+    machine = found(product=text).machine
+    assert (machine.title, machine.model) == ("Mac Studio 2025, M4 Max, 64 GB", "Mac16,9")
+    beside = found(product="Mac16,9", memory_gb=64).machine
+    assert replace(beside, origins={}) == replace(machine, origins={})
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "help"),
+    [
+        ("Mac16,9", "the memory of Mac Studio 2025 isn't given", "36, 48, 64 or 128 GB"),
+        ("Mac16,9 M2 Max, 64 GB", "no Mac is known as 'Mac16,9 M2 Max, 64 GB'", "mlspec machine list"),
+        ("Mac96,9, 64 GB", "no Mac is known as 'Mac96,9, 64 GB'", "mlspec machine list"),
+        ("Mac mini 2024, M4, -64 GB", "'Mac mini 2024, M4, -64 GB': no Mac has -64 GB of memory", "at least 1"),
+        ("Mac mini 2024, M4, 0 GB", "'Mac mini 2024, M4, 0 GB': no Mac has 0 GB of memory", "at least 1"),
+    ],
+)
+def test_a_name_that_is_none(text: str, message: str, help: str) -> None:
+    refused = refusal(product=text)
+    assert refused[0] == message
+    assert help in refused[1]
+
+
+def test_a_mac_has_the_cores_that_it_is_sold_with() -> None:
+    mini, chip = found(product="Mac mini 2024, M4, 24 GB").machine, found(chip="Apple M4", memory_gb=24).machine
+    assert mini.chip is not None
+    assert chip.chip is not None
+    assert (mini.chip.gpu_cores, chip.chip.gpu_cores) == (10, 8)
+    assert mini.origins["chip.gpu_cores"] == "data:machines/Mac16,10/gpu_cores"
+    assert found(chip="Apple M4", model="Mac16,10", memory_gb=24).machine.chip == mini.chip
+    given = found(product="Mac mini 2024, M4, 24 GB", gpu_cores=8).machine
+    assert given.chip is not None
+    assert given.chip.gpu_cores == 8
+    other = found(chip="Apple M4 Pro", model="Mac16,10", memory_gb=24)
+    assert other.machine.chip is not None
+    assert other.machine.chip.gpu_cores == 16
+    large = found(product="Mac Studio 2023, M2 Max, 96 GB").machine
+    assert large.chip is not None
+    assert large.chip.gpu_cores == 38
 
 
 def test_a_product_with_other_values_beside_it() -> None:

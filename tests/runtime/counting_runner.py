@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mlspec_runtime.generate.engine import Engine
 from mlspec_runtime.generate.job import Job, Started, Step
 from mlspec_runtime.generate.messages import GenerateResponse, Sampling
 from mlspec_runtime.heat.allowance import Allowance
-from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats, Vitals
+from mlspec_runtime.protocol import RUNNER_API, Capacity, Health, RunnerContext, Stats, Vitals
 from mlspec_runtime.submission import Submission
 from mlspec_runtime.waiting_room import WaitingRoom
 
@@ -107,11 +108,15 @@ class CountingRunner:
         concurrency, self._queue = context.limits.concurrency, context.limits.queue
         self._room = WaitingRoom[Job](running=concurrency, waiting=self._queue, watch=context.watch)
         self._engine = Engine(self._room, concurrency=concurrency)
+        self._most = context.settings.get("fits", concurrency)
+        self._planned = concurrency
         self.model = CountingModel()
         self.throttled_on: set[int] = set()
 
     def load(self, models: Mapping[str, Path]) -> None:
         self._engine.open(lambda: self.model)
+        self.throttle(Allowance(self._most))
+        self.throttled_on.clear()
 
     async def submit(self, request: CountRequest, request_id: str, *, stream: bool) -> Submission:
         job = Job(request_id, [request.start], Sampling(max_tokens=request.count), "base", stream=stream)
@@ -125,12 +130,14 @@ class CountingRunner:
         return Health("recently", 0.0)
 
     def stats(self) -> Stats:
-        return self._room.stats()
+        capacity = Capacity(self._planned, self._most, "it has less") if self._most < self._planned else None
+        return replace(self._room.stats(), capacity=capacity)
 
     def throttle(self, allowance: Allowance) -> None:
         self.throttled_on.add(threading.get_ident())
-        self._room.resize(running=allowance.concurrency, waiting=self._queue)
-        self._engine.throttle(allowance.concurrency, allowance.prefill_step)
+        concurrency = min(allowance.concurrency, self._most)
+        self._room.resize(running=concurrency, waiting=self._queue)
+        self._engine.throttle(concurrency, allowance.prefill_step)
 
     def vitals(self) -> Vitals:
         return Vitals(self._engine.memory_bytes(), self._engine.paces())

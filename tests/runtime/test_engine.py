@@ -321,7 +321,7 @@ def test_the_pace_leaves_out_steps_that_read_prompts() -> None:
         bench.let()
         await answer(first)
         await answer(second)
-        found = {(pace.rows, pace.context_bits): pace.steps for pace in bench.engine.paces()}
+        found = {(pace.kind.rows, pace.kind.context): pace.steps for pace in bench.engine.paces()}
         assert sum(found.values()) == 5 - 1
         assert {rows for rows, _ in found} == {1, 2}
         assert bench.engine.paces() == ()

@@ -43,9 +43,10 @@ class Weather:
 
 
 @asynccontextmanager
-async def serving(weather: Weather, **governor: Any) -> AsyncIterator[Service]:
+async def serving(weather: Weather, fits: int = 8, **governor: Any) -> AsyncIterator[Service]:
     """The counting service, once its thread has looked for the first time; the next look is an hour away."""
-    runner = {"name": "counting", "module": "runtime.counting_runner", "settings": {"prefill_step": 512}}
+    settings = {"prefill_step": 512, "fits": fits}
+    runner = {"name": "counting", "module": "runtime.counting_runner", "settings": settings}
     changes: dict[str, Any] = {"runner": runner, "limits": limits(concurrency=8, queue=64)}
     changes["governor"] = {**GOVERNOR, **governor}
     async with running(reader=weather, clock=weather.clock, **changes) as service:
@@ -173,8 +174,39 @@ def test_health_and_metrics_show_the_heat() -> None:
             assert service.value("mlspec_admitted_concurrency") == 2
             assert 'mlspec_memory_bytes{kind="rows"} 0.0' in service.metrics()
             assert look(3) == 0
+            assert service.value("mlspec_admitted_concurrency") == 0
             health = await service.client.get("/health")
             assert (health.status_code, health.json()["heat"]["shed"]) == (200, True)
+
+    go(check())
+
+
+def test_a_computer_with_less_memory_admits_less_and_says_so() -> None:
+    """What its memory allows and what the heat allows: the less of both."""
+
+    async def check() -> None:
+        weather = Weather()
+        async with serving(weather, fits=3) as service:
+            look = looks(service.model.heat, weather)
+            load, seen = Load(service), []
+            for level in (0, 1, 2, 3):
+                look(level)
+                await load.more(12)
+                await settled(service, service.runner.model, min(3, (8, 4, 2, 0)[level]))  # type: ignore[attr-defined]
+                body = (await service.client.get("/health")).json()
+                assert body["capacity"] == {"planned": 8, "concurrency": 3, "reason": "it has less"}
+                seen.append((body["heat"]["concurrency"], service.value("mlspec_admitted_concurrency")))
+            await load.end()
+            assert seen == [(3, 3), (3, 3), (2, 2), (0, 0)]
+
+    go(check())
+
+
+def test_a_computer_as_planned_says_so() -> None:
+    async def check() -> None:
+        async with serving(Weather()) as service:
+            body = (await service.client.get("/health")).json()
+            assert body["capacity"] == {"planned": 8, "concurrency": 8, "reason": "as planned"}
 
     go(check())
 

@@ -181,7 +181,7 @@ def test_the_pace_is_known_after_answers(plain: runtime.MlxLmRunner) -> None:
     plain.vitals()
     all_of(plain, [{"prompt": "Tick forever.", "max_tokens": 60, "adapter": "base"}])
     paces = plain.vitals().paces
-    assert {pace.rows for pace in paces} == {1}
+    assert {pace.kind.rows for pace in paces} == {1}
     assert 50 <= sum(pace.tokens for pace in paces) <= 59
     assert set(plain.vitals().memory_bytes) == {"active", "cache", "peak", "prompt_cache"}
 
@@ -255,10 +255,10 @@ import json, logging, sys
 import mlx.core as mx
 from pathlib import Path
 from mlspec.runners.mlx_lm import runtime_loaded
-from mlspec.runners.mlx_lm.runtime_settings import MemoryLimits, Settings
+from mlspec.runners.mlx_lm.runtime_settings import PlannedMemory, Settings
 from mlspec_runtime.generate.messages import Sampling
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-limits = MemoryLimits(**json.loads(sys.argv[2]))
+limits = PlannedMemory(**json.loads(sys.argv[2]))
 loaded = runtime_loaded.LoadedModel(Path(sys.argv[1]), {}, Settings(64, (), "base", None, Sampling(1), memory=limits))
 mx.eval(mx.zeros(4 << 20), mx.zeros(4 << 20))
 print(json.dumps({"memory": mx.get_memory_limit(), "cache": mx.get_cache_memory(), "was": mx.set_cache_limit(0)}))
@@ -287,32 +287,89 @@ def test_more_than_there_is_is_not_taken() -> None:
     assert "WARNING memory_limit_bytes: 1125899906842624 planned, " in log
 
 
-def test_the_planned_wired_limit_outlives_mlx_lms_own(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """On a Mac, as its figures and MLX's calls tell: each new batch sets the recommended limit."""
+RECOMMENDED = 12713115648
+AVAILABLE = RECOMMENDED - int(0.05 * RECOMMENDED)
+MAC = {"memory_size": 17179869184, "max_recommended_working_set_size": RECOMMENDED}
+
+
+@pytest.fixture
+def wired(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> list[int]:
+    """Each wired limit that was set, on a Mac, as its figures and MLX's calls tell."""
     import mlx.core as mx
 
     caplog.set_level(logging.INFO, "mlspec.mlx_lm")
-    recommended, planned = 12713115648, 10 << 30
-    wired = [0]
+    found = [0]
 
     def set_wired_limit(limit: int) -> int:
-        assert limit <= recommended, "MLX raises"
-        wired.append(limit)
-        return wired[-2]
+        assert limit <= RECOMMENDED, "MLX raises"
+        found.append(limit)
+        return found[-2]
 
-    mac = {"memory_size": 17179869184, "max_recommended_working_set_size": recommended}
-    monkeypatch.setattr(mx, "device_info", lambda: mac)
+    monkeypatch.setattr(mx, "device_info", lambda: MAC)
     monkeypatch.setattr(mx, "set_wired_limit", set_wired_limit)
+    for name in ("set_memory_limit", "set_cache_limit"):
+        monkeypatch.setattr(mx, name, lambda limit: limit)
+    return found
+
+
+@pytest.mark.parametrize(("planned", "taken"), [(10 << 30, 10 << 30), (20 << 30, AVAILABLE), (0, 0), (None, AVAILABLE)])
+def test_the_planned_wired_limit_outlives_mlx_lms_own(planned: int | None, taken: int, wired: list[int]) -> None:
+    """Each new batch sets the recommended limit."""
     runner = make_runner({}, settings={"memory": {"wired_limit_bytes": planned}})
-    assert recommended in wired
-    assert wired[-1] == planned
+    assert RECOMMENDED in wired
+    assert wired[-1] == taken
     model: Any = runner._engine._model
+    del wired[1:]
     model.reset()
-    assert wired[-1] == planned
+    assert RECOMMENDED in wired
+    assert wired[-1] == taken
     runner.close()
-    runner = make_runner({}, settings={"memory": {"wired_limit_bytes": 20 << 30}})
-    assert wired[-1] == recommended
-    assert "this computer has less" in caplog.text
+
+
+def test_without_a_planned_wired_limit_a_lower_one_stays(wired: list[int]) -> None:
+    from mlspec.runners.mlx_lm.runtime_loaded import LoadedModel
+    from mlspec.runners.mlx_lm.runtime_settings import Settings
+
+    loaded = LoadedModel(MODELS / "tiny", {}, Settings(64, (), "base", None, Sampling(1)))
+    assert wired == [0]
+    loaded.wire()
+    assert wired[-1] == 0
+    loaded.close()
+
+
+def planned_memory(fixed: int, request: int) -> dict[str, Any]:
+    return {"memory": {"fixed_bytes": fixed, "request_bytes": request}, "prompt_cache_bytes": CACHE_BYTES}
+
+
+def test_a_smaller_computer_computes_fewer_at_once(wired: list[int], plain: runtime.MlxLmRunner) -> None:
+    fixed = AVAILABLE - (3 << 30) + CACHE_BYTES
+    runner = make_runner({}, settings=planned_memory(fixed, 1 << 30))
+    capacity = runner.stats().capacity
+    assert capacity is not None
+    assert (capacity.planned, capacity.concurrency) == (8, 3)
+    model: Any = runner._engine._model
+    assert model._batch.completion_batch_size == 3
+    assert model._prefixes is None
+    # The governor allows more than the memory does, and less.
+    for allowed, expected in ((8, 3), (2, 2), (4, 3)):
+        runner.throttle(Allowance(allowed))
+        assert runner._engine._concurrency == expected
+    asked: list[dict[str, Any]] = [{"prompt": prompt, "adapter": "base"} for prompt in PROMPTS]
+    assert [a.tokens for a in all_of(runner, asked)] == [a.tokens for a in all_of(plain, asked)]
+    runner.close()
+
+
+def test_a_computer_without_room_for_one_request_is_refused_before_loading(wired: list[int], tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match=f"{AVAILABLE} bytes") as refused:
+        # There is nothing to load.
+        make_runner({}, base=tmp_path, settings=planned_memory(AVAILABLE + CACHE_BYTES, 1))
+    assert (refused.value.status, refused.value.code) == (503, "memory_too_small")
+
+
+def test_the_planned_machine_computes_all_that_was_planned(wired: list[int]) -> None:
+    runner = make_runner({}, settings=planned_memory(AVAILABLE - (8 << 30), 1 << 30))
+    assert runner.stats().capacity is None
+    model: Any = runner._engine._model
+    assert (model._batch.completion_batch_size, runner._engine._concurrency) == (8, 8)
+    assert model._prefixes is not None
     runner.close()

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+from mlspec.digests import Digests
 from mlspec.store import Recipe, Store
 
 
@@ -18,7 +19,8 @@ def main(store: Path, log: Path) -> None:
         with log.open("a") as file:
             file.write("made\n")
 
-    print(Store(store, print).obtain(Recipe("key", {"bits": 4}, "0" * 64, 1000), make))
+    digests = Digests(store.with_name("digests"), print)
+    print(Store(store, digests, print).obtain(Recipe("key", {"bits": 4}, "0" * 64, 1000), make))
 
 
 if __name__ == "__main__":

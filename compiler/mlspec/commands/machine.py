@@ -12,6 +12,7 @@ from typing import Any
 from mlspec.commands import surroundings, tell
 from mlspec.commands.columns import aligned
 from mlspec.commands.machine_capture import capture
+from mlspec.commands.machine_usage import check_usage
 from mlspec.diagnostics import Report
 from mlspec.errors import CommandError
 from mlspec.exit_codes import FINDINGS, OK
@@ -27,6 +28,7 @@ _FILE = re.compile(r"[/\\]|\.ya?ml$")
 
 
 def run(options: Namespace) -> int:
+    check_usage(options)
     try:
         if options.action == "capture":
             return capture(options, surroundings(options))

@@ -17,6 +17,7 @@ from mlspec.hardware.machines import Found, mac
 from mlspec.hardware.profile import text_of
 from mlspec.hardware.reading import Reading, profile_of
 from mlspec.hardware.recorded import FILES, read_recorded
+from mlspec.looking import NO_FILE, kind_of
 from mlspec.model.spec import MachineSpec
 from mlspec.suggest import listed
 from mlspec.workspace import Surroundings
@@ -24,6 +25,8 @@ from mlspec.write_file import create_file, replace_file
 
 MOST_BYTES = 16 * 2**20
 """Of a recorded file: `sysctl -a` prints some tens of kilobytes."""
+_PROFILE = re.compile(rb"""^[ {]*["']?kind["']?\s*:\s*["']?Machine\b""", re.MULTILINE)
+"""What tells a machine's profile, however faulty, from any other file."""
 _HOW = (
     "record on the Mac: sysctl -a > sysctl.txt, …; docs/machines.md shows it. Then: mlspec machine capture --from DIR"
 )
@@ -113,15 +116,24 @@ def _write(path: Path, content: bytes, force: bool, shown: str) -> bool:
 
 def _replace(path: Path, content: bytes, force: bool, shown: str) -> bool:
     try:
-        if path.is_file() and path.read_bytes() == content:
+        if (kind := kind_of(path)) != "file":
+            raise _taken(shown, NO_FILE[kind], "-o FILE writes another")
+        with path.open("rb") as file:
+            before = file.read(MOST_BYTES)
+        if before == content:
             return False
+        if before.strip() and not _PROFILE.search(before):
+            raise _taken(shown, "is there already, and is no machine's profile", "-o FILE writes another")
         if not force:
-            message = f"'{visible(shown)}' is there already, and differs"
-            raise CommandError("file-exists", message, "--force replaces it, -o FILE writes another")
+            raise _taken(shown, "is there already, and differs", "--force replaces it, -o FILE writes another")
         replace_file(path, content)
     except OSError as problem:
         raise _unwritable(problem, shown) from problem
     return True
+
+
+def _taken(shown: str, why: str, help: str) -> CommandError:
+    return CommandError("file-exists", f"'{visible(shown)}' {why}", help)
 
 
 def _unwritable(problem: OSError, shown: str) -> CommandError:

@@ -6,14 +6,13 @@ import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlspec.commands import surroundings, tell
 from mlspec.commands.looking import look_of
 from mlspec.diagnostics import Report
 from mlspec.errors import CommandError
-from mlspec.exit_codes import FINDINGS, OK, USAGE
+from mlspec.exit_codes import FINDINGS, OK
 from mlspec.model.plan import Plan
 from mlspec.model.spec import TargetSpec
 from mlspec.pipeline import Checked, Pipeline
@@ -28,16 +27,17 @@ _DOES_NOT_FIT = "does-not-fit"
 
 def run(options: Namespace) -> int:
     if options.machines is not None and options.html is not None:
-        wrong = CommandError("usage", "--machines makes no page", "take --html without --machines")
-        sys.stderr.write(wrong.text())
-        return USAGE
+        raise CommandError("usage", "--machines makes no page", "take --html without --machines")
     report, pipeline = Report(), Pipeline(surroundings(options))
     checked = pipeline.check(options.spec.absolute(), report)
     if options.machines is not None:
         return _machines(options, pipeline, checked, report)
     plans = list(pipeline.plans(checked, report, options.target)) if checked else []
     if checked and options.html is not None:
-        _write_page(options.html, checked, plans, report)
+        from mlspec.commands.plan_page import write_page
+        from mlspec.reporting.plan.page import as_page
+
+        write_page(options.html, as_page(checked, plans, report))
     return _show(options, checked, plans, report)
 
 
@@ -55,26 +55,18 @@ def _show(options: Namespace, checked: Checked | None, plans: Sequence[Plan], re
     return tell(report, options, to_stdout=True)
 
 
-def _write_page(place: Path, checked: Checked, plans: Sequence[Plan], report: Report) -> None:
-    from mlspec.reporting.plan.page import as_page
-    from mlspec.starting.project import cannot_write
-
-    try:
-        place.write_text(as_page(checked, plans, report), encoding="utf-8")
-    except OSError as problem:
-        error = cannot_write(place, problem)
-        raise CommandError(error.code, error.message, error.help, failed=True) from problem
-
-
 def _machines(options: Namespace, pipeline: Pipeline, checked: Checked | None, report: Report) -> int:
     from mlspec.reporting.plan.look import WIDEST
     from mlspec.reporting.plan.records import dumped, findings
-    from mlspec.reporting.plan.serving_machines import as_document, as_table, summary
+    from mlspec.reporting.plan.serving_machines import as_table
+    from mlspec.reporting.plan.serving_records import as_document
+    from mlspec.reporting.plan.serving_summary import summary
 
     target = _macos_target(checked, options.target) if checked else None
     found: list[Candidate] = []
     if checked and target:
-        found = _candidates(_on_macs(checked, target), target, _products(options.machines), pipeline, report)
+        wanted = _products(options.machines, _macos(checked, target))
+        found = _candidates(_on_macs(checked, target), target, wanted, pipeline, report)
     if options.output_format == "json":
         data = as_document(str(options.spec), target.name if target else None, found)
         sys.stdout.write(dumped({**data, "findings": findings(report)}))
@@ -105,12 +97,22 @@ def _on_macs(checked: Checked, target: TargetSpec) -> Checked:
     return replace(checked, spec=checked.spec.model_copy(update={"targets": (target,)}))
 
 
-def _products(wanted: str) -> list[Product]:
+def _macos(checked: Checked, target: TargetSpec) -> str | None:
+    """The macOS that the target's machine names, which decides how much the GPU may keep resident; None: it doesn't."""
+    from mlspec.passes.machines import machines
+
+    # What is wrong with that machine doesn't matter here, where others take its place.
+    known = machines(checked.spec, checked.document, checked.workspace, Report(), target.name) or {}
+    machine = known.get(target.name)
+    return machine.macos if machine else None
+
+
+def _products(wanted: str, macos: str | None) -> list[Product]:
     """The Macs whose titles have all words of what is wanted."""
     from mlspec.hardware.machines import products
 
     words = [] if wanted == _ALL else wanted.lower().replace(",", " ").split()
-    found = [product for product in products() if _has_words(product.title, words)]
+    found = [product for product in products(macos) if _has_words(product.title, words)]
     if not found:
         help = "mlspec machine list shows all; parts of their names will do: --machines 'mini M4'"
         raise CommandError("unknown-machine", f"no Mac is known by '{wanted}'", help)

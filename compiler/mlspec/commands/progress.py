@@ -1,4 +1,4 @@
-"""A line on stderr while a command takes long; only where a person looks at it."""
+"""A line on stderr while a command takes long; only where a person looks at it. What is to stay is told everywhere."""
 
 from __future__ import annotations
 
@@ -27,8 +27,12 @@ class Progress:
         self.clear()
 
     def say(self, text: str) -> None:
-        """Put a text into the line, in place of what it says."""
-        if sys.stderr.isatty():
+        """Put a text into the line, in place of what it says. One that ends with a newline stays, also in a file."""
+        if text.endswith("\n"):
+            self.clear()
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        elif sys.stderr.isatty():
             sys.stderr.write(f"{_CLEAR}{text}")
             sys.stderr.flush()
             self._shown = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from mlspec.hardware.doctor_libraries import container_tool, mlx, openblas, torch
@@ -12,15 +12,23 @@ from mlspec.hardware.findings import Finding, Here
 
 _PYTHONS = ((3, 11), (3, 13))
 _OTHER = "macOS on Apple Silicon and Linux are what services run on"
+NAME_COLUMNS = len("heat and power")
+"""As wide as the longest name of a finding."""
 
 
-def examine(here: Here) -> list[Finding]:
-    """All findings, in the order in which a person wants them. What takes its time is looked at side by side."""
-    looks: list[Callable[[Here], Iterator[Finding]]] = [_computer, _python, mlx, torch]
+def examine(here: Here) -> Generator[Finding, None, None]:
+    """All findings, each as soon as those before it are known; what may take long is looked at last, side by side."""
+    looks: list[Callable[[Here], Iterator[Finding]]] = [_computer, _python]
     looks += [low_power, heat] if here.is_mac else [openblas, _no_governor]
-    looks.append(container_tool)
-    with ThreadPoolExecutor(len(looks)) as pool:
-        return [finding for found in pool.map(lambda look: list(look(here)), looks) for finding in found]
+    looks += [container_tool, mlx, torch]
+    pool = ThreadPoolExecutor(len(looks))
+    try:
+        for found in pool.map(lambda look: list(look(here)), looks):
+            yield from found
+    finally:
+        # After Ctrl-C no program is left behind, and nobody waits for what one would have said.
+        here.stop()
+        pool.shutdown(cancel_futures=True)
 
 
 def _computer(here: Here) -> Iterator[Finding]:
@@ -46,5 +54,5 @@ def _python(here: Here) -> Iterator[Finding]:
 
 
 def _no_governor(here: Here) -> Iterator[Finding]:
-    text = f"unavailable on {here.system}: a service goes by its own speed"
-    yield Finding("heat and power", "ok", text)
+    system = here.system.capitalize()
+    yield Finding("heat and power", "ok", f"not governed on {system}: a service pays no heed to them there")

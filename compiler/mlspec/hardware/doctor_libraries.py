@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mlspec.characters import shortened, visible
 from mlspec.hardware.asking import Answer
 from mlspec.hardware.findings import Finding, Here
+from mlspec.suggest import listed
 
-_PATIENCE_S = 120.0
+_PATIENCE_S = 60.0
+"""For a library's process: the first import after an installation compiles much."""
+_TOOLS_PATIENCE_S = 5.0
+_LONGEST_VERSION, _LONGEST_TROUBLE = 40, 70
 _RIGHT = 64**3
 _MLX_FOR_LINUX = "'mlx[cpu]', or mlx[cuda12], mlx[cuda13]: plain mlx can't be imported on Linux"
 _MLX = f"""
@@ -76,24 +81,39 @@ def openblas(here: Here) -> Iterator[Finding]:
 
 
 def container_tool(here: Here) -> Iterator[Finding]:
-    """The first tool that answers; those before it that don't are named."""
-    silent: dict[str, str] = {}
-    for name, arguments in _CONTAINER_TOOLS.items():
-        program = here.which(name)
-        if program is None:
-            continue
-        answer = here.ask((program, *arguments), _PATIENCE_S)
-        if answer.fine:
-            also = f" ({', '.join(silent)} doesn't answer)" if silent else ""
-            yield Finding("containers", "ok", f"{name} {_version(answer)}{also}")
-            return
-        silent[name] = shortened(visible(answer.trouble), 70)
-    if silent:
-        text = "; ".join(f"{name} doesn't answer: {why}" for name, why in silent.items())
-        yield Finding("containers", "warning", text, f"start {next(iter(silent))} to build images here")
-    else:
+    """The first tool that answers; those before it that don't are named. All are asked at once."""
+    programs = {name: program for name in _CONTAINER_TOOLS if (program := here.which(name)) is not None}
+    if not programs:
         text = "neither docker nor podman nor buildah is here"
         yield Finding("containers", "warning", text, "install one to build images of Linux targets here")
+        return
+    with ThreadPoolExecutor(len(programs)) as pool:
+        commands = [(program, *_CONTAINER_TOOLS[name]) for name, program in programs.items()]
+        answers = dict(zip(programs, pool.map(lambda one: here.ask(one, _TOOLS_PATIENCE_S), commands), strict=True))
+    yield _first_that_answers(answers)
+
+
+def _first_that_answers(answers: Mapping[str, Answer]) -> Finding:
+    silent: list[str] = []
+    for name, answer in answers.items():
+        if version := _version(answer):
+            verb = "don't" if silent[1:] else "doesn't"
+            also = f" ({listed(silent)} {verb} answer)" if silent else ""
+            return Finding("containers", "ok", f"{name} {version}{also}")
+        silent.append(name)
+    text = "; ".join(f"{name} {_silence(answer)}" for name, answer in answers.items())
+    return Finding("containers", "warning", text, f"start {silent[0]} to build images here")
+
+
+def _silence(answer: Answer) -> str:
+    """Why a tool is none that can be used."""
+    if answer.fine:
+        return "doesn't tell its version"
+    return f"doesn't answer: {_short(answer.trouble, _LONGEST_TROUBLE)}" if answer.trouble else answer.ending
+
+
+def _short(text: str, longest: int) -> str:
+    return shortened(visible(text).replace("\n", " "), longest)
 
 
 def _python(here: Here, code: str) -> Answer:
@@ -116,7 +136,8 @@ def _facts(answer: Answer) -> Mapping[str, Any] | None:
 
 
 def _computed(facts: Mapping[str, Any]) -> str:
-    return f"{facts.get('version')}, computes on {facts.get('device')}"
+    version, device = (_short(str(facts.get(name)), _LONGEST_VERSION) for name in ("version", "device"))
+    return f"{version}, computes on {device}"
 
 
 def _trouble(answer: Answer) -> str:
@@ -124,9 +145,14 @@ def _trouble(answer: Answer) -> str:
         return f"installed, but ended by signal {-answer.status} at a small product"
     if answer.fine:
         return "installed, but gets a small product wrong"
-    return f"installed, but doesn't work: {shortened(visible(answer.trouble), 90)}"
+    if not answer.trouble:
+        return f"installed, but {answer.ending}"
+    return f"installed, but doesn't work: {_short(answer.trouble, 90)}"
 
 
 def _version(answer: Answer) -> str:
-    lines = answer.output.split("\n", 1)[0].split()
-    return visible(lines[-1]) if lines else ""
+    """The last word of the first line; nothing if that is no version, or the tool failed."""
+    words = answer.output.split("\n", 1)[0].split()
+    if not answer.fine or not words or not any(map(str.isdecimal, words[-1])):
+        return ""
+    return _short(words[-1], _LONGEST_VERSION)

@@ -26,7 +26,8 @@ class Finding:
 class Here:
     """The computer: its system and processor as Python names them, and how to ask it for more.
 
-    `ask` runs a program, `which` finds one, `root` is the folder in which Linux' files are looked for.
+    `ask` runs a program, `which` finds one, `root` is the folder in which Linux' files are looked for, `stop` ends what
+    is still asked.
     """
 
     system: str
@@ -37,6 +38,7 @@ class Here:
     ask: Ask
     which: Callable[[str], str | None]
     root: Path = Path("/")
+    stop: Callable[[], None] = lambda: None
 
     @property
     def is_mac(self) -> bool:

@@ -14,7 +14,6 @@ from mlspec.hardware import named
 from mlspec.hardware.errors import UnknownMachineError
 from mlspec.hardware.fields import Fields, known_of, machine_origins, size_bytes, value
 from mlspec.hardware.macs import Found, mac_of
-from mlspec.hardware.working_set import newest_macos
 from mlspec.model.machine import Machine
 from mlspec.model.spec import MachineSpec
 from mlspec.suggest import listed
@@ -51,16 +50,16 @@ def linux(given: MachineSpec, pointer: str, profile: Mapping[str, Any] | None) -
 
 
 @cache
-def products() -> tuple[Product, ...]:
-    """All Macs of the tables in all sizes of memory, with the newest macOS and the fewest GPU cores."""
-    return tuple(Product(title, _as_sold(title)) for title in named.titles())
+def products(macos: str | None = None) -> tuple[Product, ...]:
+    """All Macs of the tables in all sizes of memory, each as a spec gets it that names the product and this macOS."""
+    return tuple(Product(title, _as_sold(title, macos)) for title in named.titles())
 
 
-def _as_sold(title: str) -> Machine:
-    machine = mac(MachineSpec(product=title, macos=newest_macos()), "", None).machine
+def _as_sold(title: str, macos: str | None) -> Machine:
+    machine = mac(MachineSpec(product=title, macos=macos), "", None).machine
+    origins = {name: origin for name, origin in machine.origins.items() if name != "macos"}
     row = machine.origins["product"].removesuffix("/product")
-    own = {"macos": "data:working_set/newest_macos", "memory_bytes": row}
-    return replace(machine, origins={**machine.origins, **own})
+    return replace(machine, origins={**origins, "memory_bytes": row})
 
 
 def linux_of(known: Fields) -> Found:

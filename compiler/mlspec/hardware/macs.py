@@ -36,6 +36,7 @@ def mac_of(known: Fields) -> Found:
         UnknownMachineError: see `mac`.
     """
     name = _chip_name(known)
+    known = _with_cores_as_sold(known, name)
     chip = find_chip(name, value(known, "gpu_cores"), value(known, "memory_gb"))
     full = _with_chip(known, name, chip)
     memory_bytes = _memory_bytes(full, name)
@@ -51,6 +52,17 @@ def mac_of(known: Fields) -> Found:
     )
     warnings = [*chip.warnings, *_warnings(full, name, memory_bytes), *filter(None, [resident.warning])]
     return Found(machine, tuple(warnings))
+
+
+def _with_cores_as_sold(known: Fields, name: ChipName) -> Fields:
+    """The values, and the GPU cores of the model's row where nothing else tells them: some Macs aren't sold with the
+    fewest that their chip has.
+    """
+    model = value(known, "row")
+    row = table("machines")[model] if model else {}
+    if "gpu_cores" in known or "gpu_cores" not in row or row["chip"] != name.text:
+        return known
+    return {**known, "gpu_cores": (row["gpu_cores"], f"data:machines/{model}/gpu_cores")}
 
 
 def _with_chip(known: Fields, name: ChipName, chip: FoundChip) -> Fields:

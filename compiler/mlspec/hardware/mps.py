@@ -76,7 +76,6 @@ def _settings(target: Target, given: _Given) -> Iterator[_Setting]:
         yield _Setting(None, _bentoml_gpus())
     if device == "cpu":
         yield _Setting("OMP_NUM_THREADS", _threads(target.machine))
-    yield _Setting(None, _workers())
 
 
 def _dtype(target: Target) -> Decision:
@@ -167,8 +166,3 @@ def _threads(machine: Machine | None) -> Decision:
         return Decision(key, None, "no machine is named: torch takes as many as it sees cores", ("target:machine",))
     rejected = ("torch's own choice: in a container with fewer CPUs it still sees all of the computer's",)
     return Decision(key, machine.cpus, "as many as the machine has CPUs", origin(machine, "cpus"), rejected)
-
-
-def _workers() -> Decision:
-    rule = "each worker is a process with a copy of the weights of its own, and all share one GPU or the same cores"
-    return Decision("torch.workers", 1, rule, ("target:accelerator",), ("one worker a core, BentoML's cpu_count",))

@@ -14,6 +14,8 @@ from mlspec.hardware.tables import table
 from mlspec.suggest import closest
 
 _MEMORY = re.compile(r"(?<![\w.])(\d{1,5})\s*g(?:i?b)?(?!\w)", re.ASCII)
+_NEGATIVE = re.compile(r"(?<!\w)-\d{1,5}\s*g(?:i?b)?(?!\w)", re.ASCII)
+_IDENTIFIER = re.compile(r"(?<!\w)[a-z]+\d{1,3},\d{1,3}(?!\w)", re.ASCII)
 _CHIP = re.compile(r"(?<!\w)([ma]\d{1,3})(?:\s+(pro|max|ultra)(?!\w))?(?!\w)", re.ASCII)
 _WORD = re.compile(r"[\w.]+")
 _NOISE = {"apple", "inch", "chip", "with", "and", "ram", "memory", "the"}
@@ -38,20 +40,21 @@ class _Wanted:
     words: frozenset[str]
     chip: str | None
     memory_gb: int | None
+    model: str | None
 
 
 def find(text: str) -> NamedMac:
-    """The Mac that a text names.
+    """The Mac that a text names, by its product's name or its model identifier (`Mac16,9`).
 
     Raises:
         UnknownMachineError: none has this name, or several have.
     """
     wanted = _wanted(text)
-    if not wanted.words and wanted.chip:
+    if not wanted.words and wanted.chip and not wanted.model:
         return NamedMac((), wanted.chip, wanted.memory_gb)
-    fitting = [model for model, row in _rows().items() if _fits(wanted, row)]
+    fitting = [model for model, row in _rows().items() if _fits(wanted, model, row)]
     names = {_name(_rows()[model]) for model in fitting}
-    if not wanted.words or not names:
+    if not (wanted.words or wanted.model) or not names:
         raise _unknown(wanted)
     if len(names) > 1:
         raise _several(wanted, sorted(names))
@@ -83,12 +86,24 @@ def _name(row: Mapping[str, Any]) -> str:
 
 
 def _wanted(text: str) -> _Wanted:
-    rest = re.sub(r"[-,;:/()\"'”“]", " ", text.lower())
+    model, rest = _identifier(text.lower())
+    if negative := _NEGATIVE.search(rest):
+        raise _no_memory(text, negative[0])
+    rest = re.sub(r"[-,;:/()\"'”“]", " ", rest)
     memory, rest = _cut(_MEMORY, rest)
+    if memory and int(memory[1]) == 0:
+        raise _no_memory(text, memory[0])
     chip, rest = _cut(_CHIP, rest)
     name = chip_name(chip[0]) if chip else None
     words = frozenset(_WORD.findall(rest)) - _NOISE
-    return _Wanted(text, words, name.row if name else None, int(memory[1]) if memory else None)
+    return _Wanted(text, words, name.row if name else None, int(memory[1]) if memory else None, model)
+
+
+def _identifier(text: str) -> tuple[str | None, str]:
+    """A model identifier in the text, if it has one of the table's, and the text without it."""
+    match, rest = _cut(_IDENTIFIER, text)
+    model = next((model for model in _rows() if match and model.lower() == match[0]), None)
+    return (model, rest) if model else (None, text)
 
 
 def _cut(pattern: re.Pattern[str], text: str) -> tuple[re.Match[str] | None, str]:
@@ -96,15 +111,20 @@ def _cut(pattern: re.Pattern[str], text: str) -> tuple[re.Match[str] | None, str
     return (match, f"{text[: match.start()]} {text[match.end() :]}") if match else (None, text)
 
 
-def _fits(wanted: _Wanted, row: Mapping[str, Any]) -> bool:
+def _fits(wanted: _Wanted, model: str, row: Mapping[str, Any]) -> bool:
     words = set(row["product"].lower().split())
-    return wanted.words <= words and wanted.chip in (None, row["chip"])
+    return wanted.model in (None, model) and wanted.words <= words and wanted.chip in (None, row["chip"])
 
 
 def _unknown(wanted: _Wanted) -> UnknownMachineError:
     near = closest(wanted.text, titles())
     help = f"did you mean '{near}'? mlspec machine list has all" if near else "mlspec machine list has all"
     return UnknownMachineError(f"no Mac is known as {quoted(wanted.text)}", help)
+
+
+def _no_memory(text: str, memory: str) -> UnknownMachineError:
+    help = "memory is a whole number of GB, at least 1: 64 GB"
+    return UnknownMachineError(f"{quoted(text)}: no Mac has {memory.strip().upper()} of memory", help)
 
 
 def _several(wanted: _Wanted, names: list[str]) -> UnknownMachineError:

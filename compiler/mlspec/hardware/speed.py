@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from mlspec.hardware.tables import table
 from mlspec.model.machine import Chip, Machine
@@ -37,7 +38,6 @@ def estimate(
     layer_ms, rate = _layer_ms(chip, experts=experts), _tflops_per_core(machine, chip)
     efficiency, bands = table("speed")["decode"]["efficiency"], table("speed")["decode"]["band"]
     decode_s = bytes_per_token / (efficiency * chip.bandwidth_gb_s * 1e9) + layers * layer_ms / 1e3
-    prefill_s = 2 * active_parameters / (chip.gpu_cores * rate * 1e12)
     reasons = _reasons(machine, chip, parameters, experts=experts)
     terms = (
         f"{bytes_per_token / 1e9:.3g} GB a token / ({efficiency:g} x {chip.bandwidth_gb_s:g} GB/s)"
@@ -47,10 +47,17 @@ def estimate(
     )
     return Speed(
         decode_tokens_per_s=_band(1 / decode_s, bands["four_bit" if four_bit else "other"], reasons),
-        prefill_tokens_per_s=_band(1 / prefill_s, table("speed")["prefill"]["band"], reasons),
+        prefill_tokens_per_s=_band(
+            prefill_tokens_per_s(machine, chip, active_parameters), table("speed")["prefill"]["band"], reasons
+        ),
         rule=f"an estimate, not measured: {'; '.join(terms)}",
         inputs=_inputs(machine, chip),
     )
+
+
+def prefill_tokens_per_s(machine: Machine, chip: Chip, active_parameters: int) -> float:
+    """The rate at which a prompt is read that the estimate expects."""
+    return chip.gpu_cores * _tflops_per_core(machine, chip) * 1e12 / (2 * max(1, active_parameters))
 
 
 def _layer_ms(chip: Chip, *, experts: bool) -> float:
@@ -67,15 +74,17 @@ def _of_generation(values: Mapping[int, float], chip: Chip) -> float:
 def _tflops_per_core(machine: Machine, chip: Chip) -> float:
     """What a core computes of matrix products: much more with neural accelerators, where macOS lets MLX use them."""
     prefill = table("speed")["prefill"]
-    if chip.neural_accelerators and _has_macos(machine, prefill["neural_accelerators_since_macos"]):
+    if chip.neural_accelerators and _mlx_uses_them(machine, chip, prefill):
         with_accelerators: float = prefill["neural_accelerator_tflops_per_core"]
         return with_accelerators
     return _of_generation(prefill["tflops_per_core"], chip)
 
 
-def _has_macos(machine: Machine, since: str) -> bool:
-    """Whether its macOS is as new; one that isn't named is taken to be."""
-    return machine.macos is None or _version(machine.macos) >= _version(since)
+def _mlx_uses_them(machine: Machine, chip: Chip, prefill: Mapping[str, Any]) -> bool:
+    """Whether its macOS is new enough: one that isn't named is for chips that were never sold with an older one."""
+    if machine.macos is None:
+        return bool(chip.generation >= prefill["neural_accelerators_always_from_generation"])
+    return _version(machine.macos) >= _version(prefill["neural_accelerators_since_macos"])
 
 
 def _version(macos: str) -> tuple[int, ...]:

@@ -23,11 +23,6 @@ def by_rule(memory_bytes: int, macos: str | None) -> tuple[int, str]:
     return _bytes(memory_bytes, ranges[name]), f"data:working_set/{rule_name}/{name}"
 
 
-def newest_macos() -> str:
-    version: str = table("working_set")["newest_macos"]
-    return version
-
-
 def default_of(max_buffer_bytes: int) -> int:
     """The default working set in bytes, by the longest buffer that Metal allows."""
     return int(max_buffer_bytes / _BUFFER_SHARE)

@@ -46,8 +46,9 @@ class LockedModel:
 
 @dataclass(frozen=True)
 class Lock:
-    """All models of a spec, in the order in which the spec names them."""
+    """All models of a spec, in the order in which the spec names them. `spec` is the name of the spec's file."""
 
+    spec: str
     models: tuple[LockedModel, ...]
 
     def of(self, role: str) -> LockedModel | None:
@@ -56,12 +57,12 @@ class Lock:
     def as_data(self) -> dict[str, Any]:
         """JSON data, as `schema/lock.schema.json` describes it."""
         models = [model.as_data() for model in self.models]
-        return {"version": LOCK_VERSION, "digest": digest(models), "models": models}
+        return {"version": LOCK_VERSION, "spec": self.spec, "digest": digest(models), "models": models}
 
     @staticmethod
     def from_data(data: Mapping[str, Any]) -> Lock:
         """The inverse of `as_data`, for data that keeps to the schema."""
-        return Lock(tuple(LockedModel.from_data(model) for model in data["models"]))
+        return Lock(data["spec"], tuple(LockedModel.from_data(model) for model in data["models"]))
 
 
 def locked(facts: ModelFacts, content: str) -> LockedModel:

@@ -54,6 +54,6 @@ class Machine:
     @property
     def title(self) -> str:
         """What a person calls it: `Mac Studio 2023, M2 Max, 64 GB`."""
-        gib = f"{self.memory_bytes / 2**30:g} GB"
+        gib = f"{max(0.1, self.memory_bytes / 2**30):.1f}".removesuffix(".0") + " GB"
         chip = self.chip.name.removeprefix("Apple ") if self.chip else ""
         return ", ".join(part for part in (self.product or "", chip, gib) if part)

@@ -14,7 +14,7 @@ from mlspec.model.document import Document, Pointer
 from mlspec.model.facts import Facts, Located, ModelFacts, ModelRef
 from mlspec.model.lock import Lock, LockedModel
 from mlspec.model.spec import Source, Spec
-from mlspec.passes.lock import check_rest, covers, lacks_weights, locked_facts, only_absent
+from mlspec.passes.lock import believable, check_rest, covers, lacks_weights, locked_facts, only_absent
 from mlspec.runners import Runner
 from mlspec.workspace import Workspace
 
@@ -43,7 +43,9 @@ def inspect(
     With a lock, its facts: a model that isn't on this computer is believed, one that is has to be the same.
     """
     faults, refs = ModelFaults(document, report), runner.models(spec.model)
-    if lock is not None and not covers(lock, refs, faults, document.shown):
+    if lock is not None and not (
+        covers(lock, refs, faults, document.shown) and believable(lock, refs, runner, faults, document.shown)
+    ):
         return None
     located = locate_all(spec, runner, document, workspace, report, lock)
     inspected = [_inspected(found, runner, workspace, faults) for found in located or ()]

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from mlspec.diagnostics import Report
 from mlspec.digests import Digests
 from mlspec.errors import CommandError
+from mlspec.hardware.budget import gib
 from mlspec.model.bundle import Bundle
 from mlspec.model.document import Document
 from mlspec.model.facts import ModelFacts
@@ -20,7 +21,6 @@ from mlspec.passes.lock.writing import report_other_weights
 from mlspec.runners import Runner
 from mlspec.store import Recipe, Store
 
-_GIB = 1 << 30
 _POINTER = ("quantization",)
 
 
@@ -38,7 +38,7 @@ class Deriver(Protocol):
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where models are made. `say` is told what takes long."""
+    """Where models are made. `say` is told what takes long; what ends with a newline is to stay."""
 
     store: Store
     digests: Digests
@@ -57,7 +57,7 @@ class Workshop:
             return None
 
         def make(into: Path) -> None:
-            self.say(f"quantizing {derivation.role} to {derivation.bytes / _GIB:.1f} GiB: minutes, but once only")
+            self.say(f"quantizing {_what(derivation)}: minutes, but once only\n")
             deriver.derive(derivation, source, into)
 
         return self.store.obtain(Recipe(derivation.key, derivation.settings, content, derivation.bytes), make)
@@ -106,8 +106,22 @@ def _made(
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
         message = f"{derivation.role} can't be quantized: {reason} ({problem.filename or workshop.store.folder})"
-        faults.error("quantize-failed", message, _POINTER, help="build with --no-models to do without the model here")
+        faults.error("quantize-failed", message, _POINTER, help=_remedy(problem, workshop.store.folder))
     return None
+
+
+def _what(derivation: Derivation) -> str:
+    bits = derivation.settings.get("bits")
+    return f"{derivation.role}{f' to {bits} bits' if bits else ''}, {gib(derivation.bytes)}"
+
+
+def _remedy(problem: OSError, store: Path) -> str:
+    """For what the system refused: in the store's folder, or in one that it would be in, another cache helps."""
+    place = Path(problem.filename) if isinstance(problem.filename, str) else store
+    without = "build with --no-models to do without the model here"
+    if place.is_relative_to(store) or store.is_relative_to(place):
+        return f"set XDG_CACHE_HOME to a folder that can be written, or {without}"
+    return f"check its permissions, or {without}"
 
 
 def _check_size(made: Path, derivation: Derivation, faults: ModelFaults) -> None:

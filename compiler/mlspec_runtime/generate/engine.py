@@ -16,7 +16,7 @@ from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.job import Job, LanguageModel, Step, final_output
 from mlspec_runtime.generate.messages import FinishReason, TokenEvent
 from mlspec_runtime.generate.transcript import Transcript
-from mlspec_runtime.heat.pace import Pace, PaceMeter
+from mlspec_runtime.heat.pace import Kind, Pace, PaceMeter, kind_of
 from mlspec_runtime.submission import Output, Submission
 from mlspec_runtime.waiting_room import WaitingRoom
 
@@ -180,7 +180,7 @@ class Engine:
 
     def _advance(self) -> None:
         began_at = time.monotonic()
-        context_tokens = self._context_tokens()
+        kind = self._kind()
         try:
             steps = self._model.step()
         # A step that failed leaves the batch in no usable state: its requests fail and a new one is made.
@@ -188,17 +188,17 @@ class Engine:
             self._give_up_batch(problem)
             return
         self.progress_at = time.monotonic()
-        if context_tokens is not None:
-            self._pace.note(len(steps), context_tokens, self.progress_at - began_at)
+        if kind is not None:
+            self._pace.note(kind, self.progress_at - began_at)
         for step in steps:
             self._take(step)
 
-    def _context_tokens(self) -> int | None:
-        """Of all rows together; None while a prompt is read, which takes time of its own."""
+    def _kind(self) -> Kind | None:
+        """Of the next step; None while a prompt is read, which takes time of its own."""
         jobs = self._rows.values()
         if any(job.first_token_at is None for job in jobs):
             return None
-        return sum(job.context_tokens for job in jobs)
+        return kind_of((job.context_tokens for job in jobs), (job.work for job in jobs))
 
     def _give_up_batch(self, problem: Exception) -> None:
         jobs = list(self._rows.values())

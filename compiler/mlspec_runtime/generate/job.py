@@ -75,6 +75,7 @@ class Job(Submission):
         super().__init__(request_id, stream=stream)
         self.prompt = prompt
         self.sampling = sampling
+        self.work = sampling.work
         self.adapter = adapter
         self.entered_at = time.monotonic()
         self.began_at = 0.0

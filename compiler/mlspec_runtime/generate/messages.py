@@ -27,6 +27,13 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
 
+    @property
+    def work(self) -> tuple[bool, ...]:
+        """What is computed to choose a token, beyond finding the likeliest: each takes time of its own."""
+        drawn = self.temperature > 0
+        cut = (drawn and self.top_p < 1, drawn and self.top_k > 0, drawn and self.min_p > 0)
+        return (drawn, *cut, self.repetition_penalty != 1)
+
 
 class Message(BaseModel):
     """One turn of a conversation."""

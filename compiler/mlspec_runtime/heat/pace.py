@@ -1,7 +1,8 @@
-"""How fast a service generates, and how fast it did when the computer was cool."""
+"""How fast a service generates, and how fast it did before, with work of the same kind."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -14,26 +15,46 @@ MIN_S = 0.5
 KEPT = 64
 LEARNED = 5
 HIGH = 0.9
+MOST_KINDS = 4096
+"""What wasn't seen for longest is forgotten."""
+PARTS = 8
+"""Of an octave: contexts of one kind differ by 9 %, and their steps by less."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What decides how long a step takes: `rows` sequences at once, their tokens in the cache together and those of the
+    longest (a batch is padded to it), both in eighths of an octave, and how many rows need which work to choose tokens.
+    """
+
+    rows: int
+    context: int = 0
+    longest: int = 0
+    choosing: tuple[int, ...] = ()
+
+
+def kind_of(contexts: Iterable[int], choosing: Iterable[tuple[bool, ...]]) -> Kind:
+    """The kind of a step of rows with so many tokens in the cache each; `choosing` is `Sampling.work` of each."""
+    tokens = tuple(contexts)
+    work = tuple(map(sum, zip(*choosing, strict=True)))
+    return Kind(len(tokens), _part(sum(tokens)), _part(max(tokens, default=0)), work)
+
+
+def _part(tokens: int) -> int:
+    return int(PARTS * math.log2(max(1, tokens)))
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Steps of one kind since the last look: `rows` sequences at once, whose tokens in the cache together have
-    `context_bits` binary digits. Both decide how long a step takes, so only the same kind is compared.
-    """
+    """Steps of one kind since the last look."""
 
-    rows: int
-    context_bits: int
+    kind: Kind
     steps: int
     seconds: float
 
     @property
-    def kind(self) -> tuple[int, int]:
-        return self.rows, self.context_bits
-
-    @property
     def tokens(self) -> int:
-        return self.rows * self.steps
+        return self.kind.rows * self.steps
 
 
 class PaceMeter:
@@ -41,11 +62,10 @@ class PaceMeter:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sums: dict[tuple[int, int], tuple[int, float]] = {}
+        self._sums: dict[Kind, tuple[int, float]] = {}
 
-    def note(self, rows: int, context_tokens: int, took_s: float) -> None:
-        """A step gave each of `rows` sequences its next token, and did nothing else."""
-        kind = rows, context_tokens.bit_length()
+    def note(self, kind: Kind, took_s: float) -> None:
+        """A step gave each of its rows the next token, and did nothing else."""
         with self._lock:
             steps, seconds = self._sums.get(kind, (0, 0.0))
             self._sums[kind] = steps + 1, seconds + took_s
@@ -54,19 +74,27 @@ class PaceMeter:
         """What was noted since this was last asked."""
         with self._lock:
             sums, self._sums = self._sums, {}
-        return tuple(Pace(*kind, *found) for kind, found in sums.items())
+        return tuple(Pace(kind, *found) for kind, found in sums.items())
 
 
 class Baseline:
-    """The tokens per second of each kind of step on a cool computer: a high percentile of the last ones seen."""
+    """The tokens per second of each kind of step: a high percentile of the last ones seen. With `first`, the least of
+    the first ones instead, which then stays.
+    """
 
-    def __init__(self) -> None:
-        self._speeds: dict[tuple[int, int], deque[float]] = {}
+    def __init__(self, *, first: bool = False) -> None:
+        self._first = first
+        self._speeds: dict[Kind, deque[float]] = {}
 
     def learn(self, paces: Iterable[Pace]) -> None:
-        """Take what was seen on a cool computer."""
+        """Take what was seen."""
         for pace in _telling(paces):
-            self._speeds.setdefault(pace.kind, deque(maxlen=KEPT)).append(pace.tokens / pace.seconds)
+            speeds = self._speeds.pop(pace.kind, None) or deque(maxlen=KEPT)
+            self._speeds[pace.kind] = speeds
+            if not (self._first and len(speeds) >= LEARNED):
+                speeds.append(pace.tokens / pace.seconds)
+        while len(self._speeds) > MOST_KINDS:
+            del self._speeds[next(iter(self._speeds))]
 
     def ratio(self, paces: Iterable[Pace]) -> float | None:
         """The speed as a part of the baseline's; None without enough steps of kinds that are known."""
@@ -76,9 +104,11 @@ class Baseline:
             return None
         return sum(pace.tokens for pace, _ in compared) / sum(pace.seconds * speed for pace, speed in compared)
 
-    def _speed(self, kind: tuple[int, int]) -> float | None:
+    def _speed(self, kind: Kind) -> float | None:
         speeds = sorted(self._speeds.get(kind, ()))
-        return speeds[int(HIGH * (len(speeds) - 1))] if len(speeds) >= LEARNED else None
+        if len(speeds) < LEARNED:
+            return None
+        return speeds[0] if self._first else speeds[int(HIGH * (len(speeds) - 1))]
 
 
 def _telling(paces: Iterable[Pace]) -> list[Pace]:

@@ -43,7 +43,7 @@ class HeatWatch:
         self.allowance: Allowance = rungs(plan.limits.concurrency, prefill_step)[0]
         self.reading = Reading()
         self._stopped = threading.Event()
-        metrics.heat(self.reading, self.allowance)
+        metrics.heat(self.reading, self._admitted())
 
     def start(self) -> None:
         """Look from now on, on a thread of its own."""
@@ -69,7 +69,7 @@ class HeatWatch:
         # Where nothing tells of heat, slowness has other reasons.
         paces = () if self._settings.reader == "none" else vitals.paces
         self._change(self._governor.decide(self._clock(), self.reading, paces))
-        self._metrics.heat(self.reading, self.allowance)
+        self._metrics.heat(self.reading, self._admitted())
         self._metrics.memory(vitals.memory_bytes)
 
     def _change(self, allowance: Allowance) -> None:
@@ -78,6 +78,13 @@ class HeatWatch:
             return
         LOG.warning("%s: %s", allowance.reason, _told(allowance))
         self._runner.throttle(allowance)
+
+    def _admitted(self) -> int:
+        """How many requests are let in at once: by the heat, and by the memory of this computer."""
+        allowance, capacity = self.allowance, self._runner.stats().capacity
+        if allowance.shed:
+            return 0
+        return min(allowance.concurrency, capacity.concurrency) if capacity else allowance.concurrency
 
     def check(self) -> None:
         """Raises ServiceError (503) if nothing new is let in."""
@@ -92,7 +99,7 @@ class HeatWatch:
             "level": reading.heat,
             "low_power": reading.low_power,
             "on_battery": reading.on_battery,
-            "concurrency": allowance.concurrency,
+            "concurrency": self._admitted(),
             "prefill_step": allowance.prefill_step,
             "shed": allowance.shed,
             "reason": allowance.reason,

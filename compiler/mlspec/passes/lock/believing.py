@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from mlspec.characters import quoted
 from mlspec.diagnostics import Report
@@ -11,12 +12,41 @@ from mlspec.looking import kind_of
 from mlspec.model.facts import Facts, ModelFacts, ModelFile, ModelRef
 from mlspec.model.lock import Lock, LockedModel, json_data
 from mlspec.model_files import BadModelFileError, fingerprint
-from mlspec.runners import Faults
+from mlspec.runners import Faults, Runner
 from mlspec.suggest import listed
 
 _NOT_HERE = {"model-not-found", "model-not-fetched", "root-unbound"}
 _POINTER_OF_LFS = b"version https://git-lfs.github.com/spec/"
 _LONGEST_POINTER_BYTES = 1024
+
+
+@runtime_checkable
+class Believer(Protocol):
+    """A runner that knows what its facts look like."""
+
+    def believe(self, ref: ModelRef, details: Mapping[str, Any]) -> None:
+        """That details from a lock are as `inspect` makes them.
+
+        Raises:
+            ValueError: they aren't: no plan can be made of them. The message says where.
+        """
+
+
+def believable(lock: Lock, refs: Sequence[ModelRef], runner: Runner, faults: Faults, spec: str) -> bool:
+    """Whether what the lock says of these models, which it covers, can be planned with; a fault for each that can't."""
+    if not isinstance(runner, Believer):
+        return True
+    whole = True
+    for ref in refs:
+        locked = lock.of(ref.role)
+        try:
+            if locked is not None:
+                runner.believe(ref, locked.details)
+        except ValueError as problem:
+            message = f"{ref.role}: what the lock says of it is of no use: {problem}"
+            faults.error("bad-lock", message, ref.pointer, help=f"write the lock anew: mlspec lock {spec}")
+            whole = False
+    return whole
 
 
 def covers(lock: Lock, refs: Sequence[ModelRef], faults: Faults, spec: str) -> bool:

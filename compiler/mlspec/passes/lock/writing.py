@@ -18,15 +18,15 @@ _HEADER = """\
 _LONGEST_ROW = 240
 
 
-def make_lock(facts: Facts, located: Iterable[Located], digests: Digests) -> Lock:
-    """The lock of models that were inspected. Reads their weights.
+def make_lock(spec: str, facts: Facts, located: Iterable[Located], digests: Digests) -> Lock:
+    """The lock of models that were inspected, for the spec's file of this name. Reads their weights.
 
     Raises:
         OSError: a file can't be read.
         CommandError: one changed while it was read.
     """
     contents = {found.ref.role: digests.of_model(found.folder, facts.of(found.ref.role).files) for found in located}
-    return Lock(tuple(locked(model, contents[model.ref.role]) for model in facts.models))
+    return Lock(spec, tuple(locked(model, contents[model.ref.role]) for model in facts.models))
 
 
 def check_contents(lock: Lock, located: Iterable[Located], digests: Digests, faults: Faults, spec: str) -> None:
@@ -42,9 +42,9 @@ def report_other_weights(ref: ModelRef, faults: Faults, spec: str) -> None:
     faults.error("lock-mismatch", f"{ref.role}: its weights aren't those of the lock", ref.pointer, help=help)
 
 
-def lock_text(lock: Lock, spec: str) -> str:
-    """The text of a lock; `spec` is the name of the spec's file. Equal locks give equal texts."""
-    name = json.dumps(spec)[1:-1]  # one line, whatever the name
+def lock_text(lock: Lock) -> str:
+    """The text of a lock. Equal locks give equal texts."""
+    name = json.dumps(lock.spec)[1:-1]  # one line, whatever the name
     return f"{_HEADER.format(spec=name)}{_laid_out(lock.as_data(), '')}\n"
 
 

@@ -12,6 +12,7 @@ from mlspec.reporting.words import on_one_line
 
 Origin = Literal["set", "auto", "estimate"]
 _ESTIMATES = "speed."
+_FOOTPRINT = "memory.footprint_bytes"
 _FIRST = ("model", "service", "memory", "speed", "runtime", "torch", "environment", "heat")
 _LAST = ("serving", "target")
 _COOLED = {
@@ -27,6 +28,13 @@ def origin(decision: Decision) -> Origin:
     if decision.key.startswith(_ESTIMATES):
         return "estimate"
     return "set" if decision.given else "auto"
+
+
+def counts_all(plan: Plan) -> bool:
+    """Whether its memory is all that the service needs: then the runner has decided a footprint. Else it is the least
+    of it, as of a class of which only the files are known.
+    """
+    return plan.memory is not None and any(decision.key == _FOOTPRINT for decision in plan.decisions)
 
 
 def with_estimates(plan: Plan) -> tuple[Decision, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-NARROWEST, WIDEST = 60, 132
+NARROWEST, WIDEST = 32, 132
 USUAL = 80
 _DRAWN = "█▓▒░▚▄·…✓✗"
 _STYLES = {
@@ -23,11 +23,14 @@ PARTS = ("34", "36", "32", "33", "35", "31")
 
 @dataclass(frozen=True)
 class Look:
-    """`letters` is whether the stream can write block letters; `columns` is what it is wide."""
+    """`letters` is whether the stream can write block letters; `columns` is what it is wide; `whole` is whether all is
+    to be read, however long: nobody can widen a file.
+    """
 
     colour: bool = False
     letters: bool = True
     columns: int = USUAL
+    whole: bool = False
 
     def paint(self, style: str, text: str) -> str:
         """The text in one of the named styles, or in a colour by its number."""
@@ -45,9 +48,9 @@ class Look:
         return text if self.letters else text.replace("…", "...")
 
 
-def look(*, colour: bool, encoding: str | None, columns: int) -> Look:
+def look(*, colour: bool, encoding: str | None, columns: int, whole: bool = False) -> Look:
     """The look for a stream of this encoding and width."""
-    return Look(colour, _can_write(encoding), max(NARROWEST, min(columns, WIDEST)))
+    return Look(colour, _can_write(encoding), max(NARROWEST, min(columns, WIDEST)), whole)
 
 
 def _can_write(encoding: str | None) -> bool:

@@ -15,7 +15,7 @@ from mlspec.rendering.environment import environment
 from mlspec.rendering.filters import Safe
 from mlspec.reporting.plan.curve import curve
 from mlspec.reporting.plan.drawing import chart, segments, whisker
-from mlspec.reporting.plan.groups import described, grouped, origin, with_estimates
+from mlspec.reporting.plan.groups import counts_all, described, grouped, origin, with_estimates
 from mlspec.reporting.plan.html import html
 from mlspec.reporting.plan.page_parts import Memory, Part, Rate, Target, Value
 from mlspec.reporting.plan.serving_machines import decided, weights
@@ -67,7 +67,7 @@ def _target(plan: Plan, checked: Checked) -> Target:
         concurrency=_of(plan, "service.concurrency"),
         context=_of(plan, "model.context_length"),
         decode=band(plan.speed.decode_tokens_per_s) if plan.speed else "",
-        memory=_memory(plan.memory) if plan.memory else None,
+        memory=_memory(plan.memory, counts_all(plan)) if plan.memory else None,
         rates=_rates(plan.speed),
         speed_rule=plan.speed.rule if plan.speed else "",
         chart=chart(bounds) if bounds else None,
@@ -82,17 +82,18 @@ def _of(plan: Plan, key: str) -> str:
     return "" if value is None else shown(key, value)
 
 
-def _memory(plan: MemoryPlan) -> Memory:
+def _memory(plan: MemoryPlan, is_all: bool) -> Memory:
     whole = max(plan.footprint_bytes, plan.budget_bytes or 0, 1)
     parts = tuple(
         Part(part.name, memory(part.bytes), f"{part.bytes / whole:.1%}", part.rule, index % 6)
         for index, part in enumerate(plan.parts)
         if part.bytes
     )
-    spare = "" if plan.budget_bytes is None else memory(plan.budget_bytes - plan.footprint_bytes)
+    spare = "" if plan.budget_bytes is None or not is_all else memory(plan.budget_bytes - plan.footprint_bytes)
     titles = [f"{part.name}: {memory(part.bytes)}" for part in plan.parts]
     budget = "" if plan.budget_bytes is None else memory(plan.budget_bytes)
-    return Memory(memory(plan.footprint_bytes), budget, spare, segments(plan, titles), parts)
+    total = memory(plan.footprint_bytes)
+    return Memory(total if is_all else f"at least {total}", budget, spare, segments(plan, titles), parts)
 
 
 def _rates(speed: Speed | None) -> tuple[Rate, ...]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from mlspec.model.machine import Machine
 from mlspec.model.plan import Plan
+from mlspec.reporting.plan.groups import counts_all
 from mlspec.reporting.plan.look import Look
-from mlspec.reporting.plan.records import VERSION, machine_record, memory_record
 from mlspec.reporting.plan.text import padded
 from mlspec.reporting.plan.values import columns, cut, quantization, rate
 from mlspec.reporting.words import on_one_line
@@ -18,8 +18,9 @@ from mlspec.reporting.words import on_one_line
 _GIB = 2**30
 _TIERS = ("phone", "base", "pro", "max", "ultra")
 _HEADS = ("machine", "", "weights", "requests", "context", "memory, GiB", "tokens/s")
-_MEMORY = _HEADS.index("memory, GiB")
-_NOTE = "tokens/s: an estimate for one request"
+_MARK = _HEADS.index("")
+_SPARABLE = tuple(map(_HEADS.index, ("memory, GiB", "weights", "context", "requests")))
+"""Columns that a narrow terminal does without, the first one first."""
 _GAP = "  "
 _LONGEST_TITLE = 48
 _TERMS = re.compile(r" = [^;]+; this .+ allows ")
@@ -36,6 +37,13 @@ class Candidate:
     plan: Plan | None
     why: str = ""
 
+    @property
+    def fits(self) -> bool | None:
+        """None: nothing can be said, as not all of the memory that it needs is known."""
+        if self.plan is None:
+            return False
+        return True if counts_all(self.plan) else None
+
 
 def by_size(candidates: Iterable[Candidate]) -> list[Candidate]:
     """The smallest first: by memory, then by the chip, then by name."""
@@ -44,36 +52,28 @@ def by_size(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 def as_table(candidates: list[Candidate], look: Look) -> str:
     """One line a machine: what it would serve, or why it can't."""
-    cells = [(_HEADS, None), *((_cells(candidate, look), candidate) for candidate in candidates)]
-    fitting = [row for row, candidate in cells if candidate is None or candidate.plan]
-    widths = [max(columns(row[index]) for row in fitting) for index in range(len(_HEADS))]
-    widths[0] = max(columns(row[0]) for row, _ in cells)
-    if sum(widths) + len(_GAP) * (len(widths) - 1) > look.columns:
-        widths[_MEMORY] = 0
-    lines = [_line(row, widths) if row in fitting else _refusal(row, widths, look) for row, _ in cells]
-    return "".join(f"{line}\n" for line in [look.paint("bold", lines[0]), *lines[1:]])
+    rows = [_cells(candidate, look) for candidate in candidates]
+    widths = _widths(rows, look)
+    lines = [_line(row, widths) if len(row) == len(_HEADS) else _refusal(row, widths, look) for row in rows]
+    return "".join(f"{line}\n" for line in [look.paint("bold", _line(_HEADS, widths)), *lines])
 
 
-def summary(candidates: list[Candidate], look: Look) -> str:
-    """Which is the smallest machine that serves it, with a line end."""
-    fitting = [candidate for candidate in candidates if candidate.plan]
-    if not fitting:
-        return look.paint("bad", f"none of these {len(candidates)} machines serves it") + "\n"
-    smallest = look.paint("good", on_one_line(fitting[0].title))
-    note = look.paint("dim", _NOTE)
-    return f"{note}\n{len(fitting)} of {len(candidates)} serve it; the smallest that does: {smallest}\n"
+def _widths(rows: list[tuple[str, ...]], look: Look) -> list[int]:
+    """Of each column; 0 for one that is left out: nothing is in it, or the look hasn't the room."""
+    full = [row for row in rows if len(row) == len(_HEADS)]
+    widths = [max((columns(row[index]) for row in full), default=0) for index in range(len(_HEADS))]
+    for index in range(_MARK + 1):
+        widths[index] = max((columns(row[index]) for row in rows), default=0)
+    widths = [max(width, columns(head)) if width else 0 for width, head in zip(widths, _HEADS, strict=True)]
+    for index in _SPARABLE:
+        if not look.whole and _all_columns(widths) > look.columns:
+            widths[index] = 0
+    return widths
 
 
-def as_document(spec: str, target: str | None, candidates: list[Candidate]) -> dict[str, Any]:
-    """The same as JSON data; see schema/plan-report.schema.json."""
-    fitting = [candidate for candidate in candidates if candidate.plan]
-    return {
-        "version": VERSION,
-        "spec": spec,
-        "target": target,
-        "smallest": fitting[0].title if fitting else None,
-        "machines": [_record(candidate) for candidate in candidates],
-    }
+def _all_columns(widths: list[int]) -> int:
+    taken = [width for width in widths if width]
+    return sum(taken) + len(_GAP) * (len(taken) - 1)
 
 
 def _size(candidate: Candidate) -> tuple[object, ...]:
@@ -84,16 +84,17 @@ def _size(candidate: Candidate) -> tuple[object, ...]:
 
 
 def _cells(candidate: Candidate, look: Look) -> tuple[str, ...]:
-    title, plan = cut(on_one_line(candidate.title), _LONGEST_TITLE, look.ellipsis), candidate.plan
+    title, plan = on_one_line(candidate.title), candidate.plan
+    title = title if look.whole else cut(title, _LONGEST_TITLE, look.ellipsis)
     if plan is None:
         return title, look.letter("✗", "no"), on_one_line(_TERMS.sub("; it allows ", candidate.why))
     return (
         title,
-        look.letter("✓", "yes"),
+        look.letter("✓", "yes") if candidate.fits else "?",
         weights(plan),
         _number(plan, "service.concurrency"),
         _number(plan, "model.context_length"),
-        _share(plan),
+        _share(plan) if candidate.fits else "",
         rate(plan.speed.decode_tokens_per_s[1]) if plan.speed else "",
     )
 
@@ -127,7 +128,7 @@ def _line(row: tuple[str, ...], widths: list[int]) -> str:
     aligned = (
         padded(text, width) if side == "<" else " " * (width - columns(text)) + text
         for text, width, side in zip(row, widths, _ALIGNED, strict=True)
-        if width or not text
+        if width
     )
     return _GAP.join(aligned).rstrip()
 
@@ -135,20 +136,6 @@ def _line(row: tuple[str, ...], widths: list[int]) -> str:
 def _refusal(row: tuple[str, ...], widths: list[int], look: Look) -> str:
     """A machine and, across all other columns, why it can't."""
     title, mark, why = row
-    before = f"{padded(title, widths[0])}{_GAP}{padded(mark, widths[1])}{_GAP}"
-    return look.paint("dim", before + cut(why, sum(widths[2:]) + len(_GAP) * (len(widths) - 3), look.ellipsis))
-
-
-def _record(candidate: Candidate) -> dict[str, Any]:
-    plan = candidate.plan
-    return {
-        "title": candidate.title,
-        "fits": plan is not None,
-        "why": candidate.why,
-        "machine": machine_record(candidate.machine),
-        "memory": memory_record(plan.memory) if plan else None,
-        "quantization": decided(plan, "model.quantization") if plan else None,
-        "concurrency": decided(plan, "service.concurrency") if plan else None,
-        "context_length": decided(plan, "model.context_length") if plan else None,
-        "decode_tokens_per_s": list(plan.speed.decode_tokens_per_s) if plan and plan.speed else None,
-    }
+    before = f"{padded(title, widths[0])}{_GAP}{padded(mark, widths[_MARK])}{_GAP}"
+    room = max(_all_columns(widths), look.columns) - columns(before)
+    return look.paint("dim", before + (why if look.whole else cut(why, room, look.ellipsis)))

@@ -12,12 +12,13 @@ from mlspec.model.facts import ModelFacts
 from mlspec.model.plan import Decision, Plan
 from mlspec.reporting.plan.data_rows import row
 from mlspec.reporting.plan.quoted_line import Line
-from mlspec.reporting.plan.values import cut, in_words
+from mlspec.reporting.plan.values import cut, in_words, shown
 from mlspec.reporting.plan.walking import ABSENT, at, attribute, path_of, pointer_of
 from mlspec.reporting.quoted_lines import QuotedLines
 from mlspec.reporting.words import on_one_line
 
 _LONGEST_VALUE = 60
+_AUTO = "auto"
 _OF_A_ROW = ("source", "confidence", "uncertain")
 
 
@@ -70,9 +71,14 @@ class Sources:
     def _unsaid(self, pointer: Pointer) -> Source:
         value = attribute(self._plan.spec, pointer)
         said = f"says nothing of {path_of(pointer)}"
-        if value is not ABSENT:
+        if value is not ABSENT and not self._is_otherwise(path_of(pointer), value):
             said += f", which is then {_words(str(pointer[-1]), value)}"
         return Source(on_one_line(self._document.shown), note=on_one_line(said))
+
+    def _is_otherwise(self, key: str, value: Any) -> bool:
+        """Whether this value of the spec's is decided, and as another one than its default."""
+        decided = next((one.value for one in self._plan.decisions if one.key == key), ABSENT)
+        return decided is not ABSENT and value != _AUTO and shown(key, decided) != shown(key, value)
 
     def _of_facts(self, path: str) -> Source:
         facts = _facts_at(path, self._plan.resolved.facts.models)

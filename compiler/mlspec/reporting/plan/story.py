@@ -16,6 +16,7 @@ from mlspec.reporting.words import on_one_line
 
 _MARGIN = "  "
 _GUTTER = 4
+_LEAST_VALUE = 8
 _ORIGINS = {"set": "set by the spec", "auto": "chosen by mlspec", "estimate": "an estimate"}
 
 
@@ -64,7 +65,8 @@ def _source(source: Source, margin: str, look: Look) -> Iterator[str]:
         gutter = look.paint("34", f"{source.quoted.number:>{_GUTTER}} |")
         yield f"{margin}{gutter} {source.quoted.window(look.columns - len(margin) - _GUTTER - 3)}"
     for below in source.below:
-        yield cut(f"{margin}    {_in_short(below)}", look.columns, look.ellipsis)
+        short = f"{margin}    {_in_short(below)}"
+        yield short if look.whole else cut(short, look.columns, look.ellipsis)
 
 
 def _in_short(source: Source) -> str:
@@ -86,7 +88,8 @@ def _with_note(source: Source, margin: str, look: Look) -> Iterator[str]:
 def _key(decision: Decision, width: int, look: Look) -> str:
     who = origin(decision)
     room = look.columns - 2 * len(_MARGIN) - width - len("estimate") - 2
-    value = cut(shown(decision.key, decision.value), room, look.ellipsis)
+    value = shown(decision.key, decision.value)
+    value = value if look.whole else cut(value, max(room, _LEAST_VALUE), look.ellipsis)
     return f"{_MARGIN}{padded(on_one_line(decision.key), width)}  {look.paint(who, f'{who:8}')}  {value}"
 
 

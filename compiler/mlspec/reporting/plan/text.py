@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from mlspec.model.plan import Decision, MemoryPlan, Plan, Speed
 from mlspec.reporting.plan.bar import bar, legend
-from mlspec.reporting.plan.groups import described, grouped
+from mlspec.reporting.plan.groups import counts_all, described, grouped
 from mlspec.reporting.plan.look import Look
 from mlspec.reporting.plan.values import band, columns, cut, memory, shown
 from mlspec.reporting.words import on_one_line
@@ -16,6 +16,9 @@ from mlspec.reporting.words import on_one_line
 _MARGIN = "  "
 _COLOUR = re.compile("\x1b\\[[0-9;]*m")
 _LONGEST_KEY, _LONGEST_VALUE, _MOST_LINES = 24, 20, 2
+_SAID_FROM = len("memory  ")
+_LEAST_COLUMNS, _LEAST_RULE = 60, 20
+"""Narrower than that, a table's last column is a tower of broken words."""
 
 
 def as_text(plans: Iterable[Plan], spec: str, look: Look) -> str:
@@ -32,7 +35,7 @@ def _target(plan: Plan, look: Look) -> Iterator[str]:
     yield from _heading(plan, look)
     if plan.memory is not None:
         yield ""
-        yield from _memory(plan.memory, look)
+        yield from _memory(plan.memory, counts_all(plan), look)
     if plan.speed is not None:
         yield ""
         yield from _speed(plan.speed, look)
@@ -49,22 +52,33 @@ def _heading(plan: Plan, look: Look) -> Iterator[str]:
         yield from wrapped([place, *described(target.machine)], ", ", _MARGIN, look.columns)
 
 
-def _memory(plan: MemoryPlan, look: Look) -> Iterator[str]:
+def _memory(plan: MemoryPlan, is_all: bool, look: Look) -> Iterator[str]:
     total = memory(plan.footprint_bytes)
-    if plan.budget_bytes is None:
+    if not is_all:
+        allowed = f" of {memory(plan.budget_bytes)}" if plan.budget_bytes is not None else ""
+        told = f"at least {total}{allowed}; what it needs besides isn't known"
+    elif plan.budget_bytes is None:
         told = f"{total}; the target names no machine, so nothing tells whether it fits"
     else:
         told = f"{total} of {memory(plan.budget_bytes)}, {memory(plan.budget_bytes - plan.footprint_bytes)} to spare"
-    yield f"{look.paint('bold', 'memory')}  {told}"
+    yield from _said("memory", told, look)
     yield _MARGIN + bar(plan, look, look.columns - 2 * len(_MARGIN))
     yield from wrapped(legend(plan.parts, look), "  ", _MARGIN, look.columns)
 
 
 def _speed(speed: Speed, look: Look) -> Iterator[str]:
-    yield f"{look.paint('bold', 'speed')}   an estimate for one request, in tokens a second:"
+    yield from _said("speed", "an estimate for one request, in tokens a second:", look)
     prefill = speed.prefill_tokens_per_s
     told = [f"generates {band(speed.decode_tokens_per_s)}", f"reads a prompt at {band(prefill)}" if prefill else ""]
-    yield from wrapped(filter(None, told), ", ", _MARGIN, look.columns)
+    for line in wrapped(filter(None, told), ", ", _MARGIN, look.columns):
+        yield from textwrap.wrap(line, look.columns, subsequent_indent=_MARGIN * 2)
+
+
+def _said(name: str, text: str, look: Look) -> Iterator[str]:
+    """A name and what is said of it, in as many lines as that takes."""
+    first, *more = textwrap.wrap(text, look.columns - _SAID_FROM, break_on_hyphens=False)
+    yield f"{look.paint('bold', name)}{' ' * (_SAID_FROM - len(name))}{first}"
+    yield from (" " * _SAID_FROM + line for line in more)
 
 
 def _table(plan: Plan, look: Look) -> Iterator[str]:
@@ -78,25 +92,49 @@ def _table(plan: Plan, look: Look) -> Iterator[str]:
 
 
 def _row(decision: Decision, widths: tuple[int, int], look: Look) -> Iterator[str]:
-    key, value = (
-        padded(cut(text, width, look.ellipsis), width)
-        for text, width in zip((_name(decision), shown(decision.key, decision.value)), widths, strict=True)
-    )
-    origin = look.paint("set", "set ") if decision.given else look.paint("auto", "auto")
-    before = f"{_MARGIN}{key}  {value}  "
-    indent = columns(before) + len("auto  ")
-    first, *more = folded(on_one_line(decision.rule), look.columns - indent, _MOST_LINES, look.ellipsis) or [""]
-    yield f"{before}{origin}  {look.paint('dim', first)}".rstrip()
+    """A decision in columns; in lines where they have no room, or what may not be cut is too long for them."""
+    texts = (_name(decision), shown(decision.key, decision.value))
+    indent = len(_MARGIN) + sum(widths) + len("    auto  ")
+    too_long = look.whole and any(columns(text) > width for text, width in zip(texts, widths, strict=True))
+    if too_long or look.columns < _LEAST_COLUMNS or look.columns - indent < _LEAST_RULE:
+        yield from _stacked(decision, texts, look)
+        return
+    key, value = (padded(cut(text, width, look.ellipsis), width) for text, width in zip(texts, widths, strict=True))
+    first, *more = _rule(decision, look.columns - indent, look) or [""]
+    yield f"{_MARGIN}{key}  {value}  {_origin(decision, look)}  {look.paint('dim', first)}".rstrip()
     yield from (" " * indent + look.paint("dim", line) for line in more)
+
+
+def _stacked(decision: Decision, texts: tuple[str, str], look: Look) -> Iterator[str]:
+    """Key and origin, the value beside them or below, and the reason on lines of its own."""
+    key, value = texts
+    before, below = f"{_MARGIN}{key}  {_origin(decision, look)}", _MARGIN * 2
+    if _visible_columns(before) + 2 + columns(value) <= look.columns:
+        yield f"{before}  {value}"
+    else:
+        yield before.rstrip()
+        for line in wrapped(value.split(", "), ", ", below, look.columns):
+            yield from textwrap.wrap(line, look.columns, subsequent_indent=below, break_on_hyphens=False)
+    yield from (below + look.paint("dim", line) for line in _rule(decision, look.columns - len(below), look))
+
+
+def _origin(decision: Decision, look: Look) -> str:
+    return look.paint("set", "set ") if decision.given else look.paint("auto", "auto")
+
+
+def _rule(decision: Decision, width: int, look: Look) -> list[str]:
+    return folded(on_one_line(decision.rule), width, None if look.whole else _MOST_LINES, look.ellipsis)
 
 
 def _name(decision: Decision) -> str:
     return on_one_line(decision.key.partition(".")[2] or decision.key)
 
 
-def folded(text: str, width: int, most: int, ellipsis: str) -> list[str]:
-    """The text in at most so many lines; what is left over is cut."""
+def folded(text: str, width: int, most: int | None, ellipsis: str) -> list[str]:
+    """The text in at most so many lines, or in as many as it needs; what is left over is cut."""
     lines = textwrap.wrap(text, width, break_on_hyphens=False)
+    if most is None:
+        return lines
     return [*lines[: most - 1], cut(" ".join(lines[most - 1 :]), width, ellipsis)] if lines[most:] else lines
 
 

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from mlspec.reporting.words import on_one_line
 
 _KIB, _MIB, _GIB = 2**10, 2**20, 2**30
@@ -42,6 +44,8 @@ def shown(key: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int | float):
         return _measured(name, value)
+    if isinstance(value, BaseModel):
+        value = value.model_dump()
     if isinstance(value, Mapping):
         return quantization(value) if name == "quantization" and "bits" in value else _listed(value)
     if isinstance(value, list | tuple):

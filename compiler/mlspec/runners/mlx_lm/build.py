@@ -54,6 +54,12 @@ class MlxLmRunner:
         inspect = inspect_adapter if ref.role.startswith(_ADAPTERS) else inspect_base
         return inspect(ref, folder, faults)
 
+    def believe(self, ref: ModelRef, details: Mapping[str, Any]) -> None:
+        """That details from a lock are as `inspect` makes them. Raises ValueError."""
+        from mlspec.runners.mlx_lm.facts.believing import check_adapter, check_base  # most specs have no lock
+
+        (check_adapter if ref.role.startswith(_ADAPTERS) else check_base)(details)
+
     def plan(self, spec: Spec, facts: Facts, target: Target, faults: Faults) -> RunnerPlan | None:
         checks = (_of_one_kind, check_quantization, check_fit)
         passed = [check(spec.model, facts, faults) for check in checks]

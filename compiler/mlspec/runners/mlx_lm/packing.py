@@ -14,7 +14,7 @@ GROUPS: Mapping[str, int] = {"affine": 64, "mxfp4": 32, "mxfp8": 32, "nvfp4": 16
 
 WORD_BITS = 32
 _BITS = frozenset({2, 3, 4, 5, 6, 8})
-_PACKED = frozenset({"U32", "I32"})
+PACKED = frozenset({"U32", "I32"})
 _GROUPS_WITHOUT_BIAS: Mapping[float, int] = {4 * 32: 32, 8 * 32: 32, 4 * 16: 16}
 """The group by its bits in all, where scales are bytes: each of mxfp4, mxfp8 and nvfp4 has one of its own."""
 
@@ -92,7 +92,7 @@ class Packing:
 
     def _unpacked(self, row: Row, scales: Mapping[str, list[Row]]) -> Row:
         module, _, leaf = row.name.rpartition(".")
-        if leaf != "weight" or row.dtype not in _PACKED or not row.shape:
+        if leaf != "weight" or row.dtype not in PACKED or not row.shape:
             return row
         own = next((other for other in scales.get(module, ()) if _belong(row, other)), None)
         if own is None:

@@ -28,10 +28,11 @@ from mlspec_runtime.generate.messages import (
     request_type,
 )
 from mlspec_runtime.heat.allowance import Allowance
-from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats, Vitals
+from mlspec_runtime.protocol import RUNNER_API, Capacity, Health, RunnerContext, Stats, Vitals
 from mlspec_runtime.submission import Submission
 from mlspec_runtime.waiting_room import WaitingRoom
 
+from .runtime_capacity import Fit
 from .runtime_prompts import PromptEncoder
 from .runtime_settings import Settings
 
@@ -55,6 +56,7 @@ class MlxLmRunner:
         settings, limits = TypeAdapter(Settings).validate_python(dict(context.settings)), context.limits
         self._settings = settings
         self._concurrency, self._queue = limits.concurrency, limits.queue
+        self._capacity: Capacity | None = None
         self._room = WaitingRoom[Job](running=limits.concurrency, waiting=limits.queue, watch=context.watch)
         self._engine = Engine(self._room, concurrency=limits.concurrency)
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="mlspec-tokenize")
@@ -81,23 +83,31 @@ class MlxLmRunner:
             # Imports MLX, on the engine's thread.
             from .runtime_loaded import LoadedModel
 
-            loaded = LoadedModel(models["base"], adapters, self._settings)
+            loaded = LoadedModel(models["base"], adapters, self._settings, concurrency=self._concurrency)
+            self._take(loaded.fit)
             self._encoder = PromptEncoder(loaded.tokenizer)
             return self._generating(loaded)
 
         self._engine.open(open_model)
 
+    def _take(self, fit: Fit) -> None:
+        """Compute no more at once than this computer has memory for."""
+        if fit.reason:
+            self._capacity = Capacity(self._concurrency, fit.concurrency, fit.reason)
+            self._concurrency = fit.concurrency
+            self.throttle(Allowance(fit.concurrency))
+
     def _generating(self, loaded: LoadedModel) -> LanguageModel:
         step, kv_bits = self._settings.prefill_step, self._settings.kv_bits
         if kv_bits is not None:
-            if self._settings.prompt_cache_bytes:
+            if loaded.fit.prompt_cache_bytes:
                 LOG.info("no prompt cache: answers from a quantized cache depend on where a prompt was cut")
             from .runtime_sequences import SequencesModel
 
             return SequencesModel(loaded, kv_bits=kv_bits, prefill_step=step)
         from .runtime_mlx import BatchedModel
 
-        kept_bytes = self._settings.prompt_cache_bytes
+        kept_bytes = loaded.fit.prompt_cache_bytes
         return BatchedModel(loaded, concurrency=self._concurrency, prefill_step=step, prompt_cache_bytes=kept_bytes)
 
     async def submit(self, request: GenerateRequest, request_id: str, *, stream: bool) -> Submission:
@@ -162,11 +172,12 @@ class MlxLmRunner:
             self._engine.cancel(job)
 
     def stats(self) -> Stats:
-        return self._room.stats()
+        return replace(self._room.stats(), capacity=self._capacity)
 
     def throttle(self, allowance: Allowance) -> None:
-        self._room.resize(running=allowance.concurrency, waiting=self._queue)
-        self._engine.throttle(allowance.concurrency, allowance.prefill_step)
+        concurrency = min(allowance.concurrency, self._concurrency)
+        self._room.resize(running=concurrency, waiting=self._queue)
+        self._engine.throttle(concurrency, allowance.prefill_step)
 
     def vitals(self) -> Vitals:
         return Vitals(self._engine.memory_bytes(), self._engine.paces())

@@ -13,7 +13,8 @@ from mlx_lm import load
 from mlspec_runtime.generate.transcript import Detokenizer
 
 from .runtime_adapters import Adapters
-from .runtime_memory import reported_bytes, taken, tell
+from .runtime_capacity import fit
+from .runtime_memory import WORKING_SET, available_bytes, reported_bytes, taken, tell
 from .runtime_settings import MemoryLimits, Settings
 
 LOG = logging.getLogger("mlspec.mlx_lm")
@@ -21,11 +22,17 @@ LOG = logging.getLogger("mlspec.mlx_lm")
 
 class LoadedModel:
     """Loaded by the engine's thread and used by it alone: MLX's streams and caches belong to the thread that made
-    them.
+    them. `fit` is what of the planned concurrency and prompt cache this computer has memory for; raises ServiceError
+    before anything is loaded if it has too little for one request.
     """
 
-    def __init__(self, base: Path, adapters: Mapping[str, Path], settings: Settings) -> None:
-        self._wired_bytes = set_limits(settings.memory)
+    def __init__(self, base: Path, adapters: Mapping[str, Path], settings: Settings, *, concurrency: int = 1) -> None:
+        reported = reported_bytes(mx.device_info())
+        available = available_bytes(reported)
+        self.fit = fit(settings.memory, concurrency, settings.prompt_cache_bytes, available)
+        self._wired_bytes = set_limits(settings.memory, reported)
+        # Where there is anything to wire, never all of it.
+        self._most_wired_bytes = available if WORKING_SET in reported else None
         dtype = None if settings.dtype is None else getattr(mx, settings.dtype)
         # Lazily: each tensor is read and cast at once, so both forms of all of them are never there together.
         loaded = load(str(base), lazy=True)
@@ -48,9 +55,15 @@ class LoadedModel:
         return detokenizer
 
     def wire(self) -> None:
-        """Set the planned wired limit again: mlx_lm sets the recommended one wherever it begins to generate."""
+        """Set the planned wired limit again: mlx_lm sets the recommended one, all of the working set, wherever it
+        begins to generate. Where none is planned that one is lowered.
+        """
         if self._wired_bytes is not None:
             mx.set_wired_limit(self._wired_bytes)
+        elif self._most_wired_bytes is not None:
+            before = mx.set_wired_limit(self._most_wired_bytes)
+            if before < self._most_wired_bytes:
+                mx.set_wired_limit(before)
 
     def close(self) -> None:
         """Free it."""
@@ -58,9 +71,8 @@ class LoadedModel:
         mx.clear_cache()
 
 
-def set_limits(planned: MemoryLimits) -> int | None:
+def set_limits(planned: MemoryLimits, reported: Mapping[str, int]) -> int | None:
     """Set MLX's limits, before anything is loaded; the answer is the wired one."""
-    reported = reported_bytes(mx.device_info())
     limits = taken(planned, reported)
     tell(planned, limits, reported)
     if limits.memory_limit_bytes is not None:

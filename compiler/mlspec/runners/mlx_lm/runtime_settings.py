@@ -20,6 +20,16 @@ class MemoryLimits:
 
 
 @dataclass(frozen=True)
+class PlannedMemory(MemoryLimits):
+    """With what they were derived from: `request_bytes` is the cache of one request of the whole context, `fixed_bytes`
+    all else (weights, adapters, prompt cache, prefill). None: not known when it was planned.
+    """
+
+    fixed_bytes: int | None = None
+    request_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """`preload_blas` is a shared library to load before MLX; `dtype` is what floating weights are cast to, those that
     unpack quantized ones too; `kv_bits` quantizes the key-value cache; prompts are read `prefill_step` tokens at a
@@ -35,4 +45,4 @@ class Settings:
     prefill_step: int = 2048
     kv_bits: Literal[4, 8] | None = None
     prompt_cache_bytes: int = 0
-    memory: MemoryLimits = field(default_factory=MemoryLimits)
+    memory: PlannedMemory = field(default_factory=PlannedMemory)

@@ -19,6 +19,9 @@ _BITS: Mapping[str, int] = {
     **{"BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
     **{"U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64, "C64": 64},
 }
+TYPES = frozenset({*_FLOAT_BYTES, *_BITS})
+"""Types of tensors that the safetensors format has."""
+
 _MODE_BITS: Mapping[str, int] = {"mxfp4": 4, "mxfp8": 8, "nvfp4": 4}
 
 

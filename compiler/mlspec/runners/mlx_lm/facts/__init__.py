@@ -21,8 +21,10 @@ from mlspec.runners.mlx_lm.facts.adapter_config import (
     check_tensors,
 )
 from mlspec.runners.mlx_lm.families import Shape, shape_of
+from mlspec.runners.mlx_lm.families.contradictions import contradiction
 from mlspec.runners.mlx_lm.packing import Packing
 from mlspec.runners.mlx_lm.tensor_table import table
+from mlspec.runners.mlx_lm.weights import TYPES
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -60,7 +62,10 @@ def inspect_base(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | No
         found = {name: t for _, part in shards for name, t in part.items()}
         rest = fingerprint(folder, [name for name in names if name not in weights])
         files = tuple(sorted((*rest, *(file for file, _ in shards)), key=lambda file: file.path))
+        _check_types(found)
         shape = shape_of(config, found)
+        if problem := contradiction(config, shape):
+            raise BadModelFileError(problem)
     except BadModelFileError as problem:
         faults.error("bad-model-file", f"{ref.role}: {problem}", ref.pointer, help="fetch or convert the model again")
         return None
@@ -78,6 +83,7 @@ def inspect_adapter(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts |
             _peft(ref, faults)
             return None
         weights, found = read_tensors(folder, ADAPTER_WEIGHTS)
+        _check_types(found)
         details = adapter_details(config)
         check_tensors(details["fine_tune_type"], found)
         details["tensors"] = [row.as_data() for row in table(found)]
@@ -86,6 +92,13 @@ def inspect_adapter(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts |
         faults.error("bad-model-file", f"{ref.role}: {problem}", ref.pointer, help="train or copy the adapter again")
         return None
     return ModelFacts(ref, files, _bytes(found), details)
+
+
+def _check_types(found: Mapping[str, Tensor]) -> None:
+    """MLX refuses a file with a tensor of a type that it doesn't know."""
+    for name, tensor in found.items():
+        if tensor.dtype not in TYPES:
+            raise BadModelFileError(f"the tensor {quoted(name)} has the type {quoted(tensor.dtype)}, which is none")
 
 
 def _check_known(ref: ModelRef, config: Mapping[str, Any], shape: Shape, faults: Faults) -> None:

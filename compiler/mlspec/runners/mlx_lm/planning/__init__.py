@@ -16,7 +16,7 @@ from mlspec.runners.mlx_lm.planning.deriving import derivation
 from mlspec.runners.mlx_lm.planning.policy import Choice, Point, Question, choose
 from mlspec.runners.mlx_lm.planning.service import decide_concurrency
 from mlspec.runners.mlx_lm.planning.situation import Situation
-from mlspec.runners.mlx_lm.planning.speed import estimate_speed
+from mlspec.runners.mlx_lm.planning.speed import estimate_speed, warn_of_slow_prompts
 
 BLAS_PACKAGE = "libopenblas0-pthread"
 
@@ -53,6 +53,7 @@ def plan_model(spec: Spec, facts: Facts, target: Target, faults: Faults) -> Runn
 
         refuse(situation, situation.question(longest), faults)
         return None
+    warn_of_slow_prompts(situation, chosen.point, faults)
     return _plan(chosen)
 
 
@@ -74,7 +75,7 @@ def _plan(chosen: _Chosen) -> RunnerPlan:
     dtype = situation.computed_type
     return RunnerPlan(
         decisions=tuple(decisions.values()),
-        settings=_settings(situation, decisions),
+        settings=_settings(situation, decisions, memory.of_requests(parts, point.concurrency)),
         concurrency=point.concurrency,
         environment=environment,
         system_packages=(BLAS_PACKAGE,) if situation.on_cpu else (),
@@ -90,7 +91,7 @@ def _decisions(chosen: _Chosen, parts: tuple[MemoryPart, ...]) -> tuple[Decision
     return (
         model.decide_context(situation, question, point),
         model.decide_quantization(situation, question, chosen.choice),
-        model.decide_kv_bits(situation),
+        model.decide_kv_bits(situation, point),
         model.decide_speculation(situation),
         model.decide_adapter(situation.model),
         model.decide_sampling(situation.spec),
@@ -106,9 +107,10 @@ def _decisions(chosen: _Chosen, parts: tuple[MemoryPart, ...]) -> tuple[Decision
     )
 
 
-def _settings(situation: Situation, decisions: Mapping[str, Decision]) -> dict[str, Any]:
-    """What the serve-time runner reads."""
+def _settings(situation: Situation, decisions: Mapping[str, Decision], of_requests: tuple[int, int]) -> dict[str, Any]:
+    """What the serve-time runner reads; on a smaller machine it admits fewer requests, by what each takes."""
     limits = ("memory_limit_bytes", "cache_limit_bytes", "wired_limit_bytes")
+    fixed_bytes, request_bytes = of_requests if situation.budget else (None, None)
     return {
         "context_length": decisions["model.context_length"].value,
         "adapters": [adapter.name for adapter in situation.model.adapters],
@@ -119,5 +121,9 @@ def _settings(situation: Situation, decisions: Mapping[str, Decision]) -> dict[s
         "prefill_step": decisions["runtime.prefill_step"].value,
         "kv_bits": situation.kv_bits,
         "prompt_cache_bytes": decisions["memory.prompt_cache_bytes"].value,
-        "memory": {name: decisions[f"memory.{name}"].value for name in limits},
+        "memory": {
+            **{name: decisions[f"memory.{name}"].value for name in limits},
+            "fixed_bytes": fixed_bytes,
+            "request_bytes": request_bytes,
+        },
     }

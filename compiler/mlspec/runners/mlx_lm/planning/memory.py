@@ -34,7 +34,14 @@ _COUNTED = (
     "memory.prompt_cache_bytes",
 )
 
-NO_MACHINE = "the target names no machine whose memory is known: MLX's own limit, or what the machine reports"
+_NONE = "mlspec plans none without a machine"
+OF_MACHINE = f"{_NONE}: the service takes what the machine reports less 5 %"
+CACHE_OF_MACHINE = f"{_NONE}: the service takes 5 % of what the machine reports, at most 1 GiB"
+AT_MOST_A_GIB = f"{_NONE}: the service keeps at most 1 GiB"
+MLX_OWN = f"{_NONE}: MLX's own holds"
+UNPLANNED = {"metal": (OF_MACHINE, CACHE_OF_MACHINE), "cpu": (MLX_OWN, AT_MOST_A_GIB)}
+"""The rules of memory and cache limit by accelerator, as the runtime goes by (`runtime_memory`)."""
+NOT_WIRED = "only macOS wires memory for a GPU"
 
 
 def prompt_cache_bytes(situation: Situation, point: Point) -> int:
@@ -67,10 +74,20 @@ def decide_prompt_cache(situation: Situation, point: Point, size_bytes: int) -> 
             f"{MOST_CONTEXTS} whole contexts"
         )
         return Decision(key, size_bytes, rule, inputs)
-    tokens = _prefix_tokens(point)
+    return Decision(key, 0, f"none: {_why_no_prefix(situation, situation.budget, point)}", inputs)
+
+
+def _why_no_prefix(situation: Situation, allowed: Budget, point: Point) -> str:
+    """What a prefix would take beside what there is: room for itself, and for a sequence on its way to it."""
+    none, some = (sum(part.bytes for part in situation.parts(point, size)) for size in (0, MIB))
+    copied, left, tokens = some - MIB - none, allowed.bytes - none, _prefix_tokens(point)
     one = situation.prefix_bytes(point, tokens)
-    rule = f"none: requests take the memory, and a prefix of {tokens} tokens needs {gib(one)}"
-    return Decision(key, 0, rule, inputs)
+    needed = f"a prefix of {tokens:,} tokens needs {gib(one)}"
+    if one <= left - copied:
+        return f"{needed}, more than a quarter of the budget"
+    if copied:
+        needed += f", and keeping any {gib(copied)} more, to copy a sequence out of the batch"
+    return f"{needed}; {gib(left)} are left over"
 
 
 def decide_budget(situation: Situation) -> Decision:
@@ -90,14 +107,24 @@ def decide_footprint(parts: Sequence[MemoryPart]) -> Decision:
 
 def decide_limits(situation: Situation, parts: Sequence[MemoryPart]) -> tuple[Decision, Decision, Decision]:
     """`memory_limit`, `cache_limit` and `wired_limit` of MLX; their values are None without a budget."""
-    keys = ("memory.memory_limit_bytes", "memory.cache_limit_bytes", "memory.wired_limit_bytes")
+    total = sum(part.bytes for part in parts)
+    wired = _wired_limit(situation, total)
     if situation.budget is None:
         inputs = situation.of_machine("memory_bytes")
-        first, second, third = (Decision(key, None, NO_MACHINE, inputs) for key in keys)
-        return first, second, third
-    total = sum(part.bytes for part in parts)
+        rules = UNPLANNED.get(situation.target.accelerator, (MLX_OWN, MLX_OWN))
+        memory, cache = (
+            Decision(key, None, rule, inputs)
+            for key, rule in zip(("memory.memory_limit_bytes", "memory.cache_limit_bytes"), rules, strict=True)
+        )
+        return memory, cache, wired
     memory = _memory_limit(situation.budget, total)
-    return memory, _cache_limit(situation.budget, memory.value), _wired_limit(situation, total)
+    return memory, _cache_limit(situation.budget, memory.value), wired
+
+
+def of_requests(parts: Sequence[MemoryPart], concurrency: int) -> tuple[int, int]:
+    """The bytes of all that doesn't grow with the requests' caches, and what one request's cache takes."""
+    kept = sum(part.bytes for part in parts if part.name == "kv cache")
+    return sum(part.bytes for part in parts) - kept, -(-kept // concurrency)
 
 
 def summed(parts: Sequence[MemoryPart]) -> str:
@@ -120,18 +147,18 @@ def _cache_limit(allowed: Budget, memory_limit_bytes: int) -> Decision:
 
 
 def _wired_limit(situation: Situation, total: int) -> Decision:
+    """A number wherever there is a Mac: MLX would wire the whole working set by itself."""
     key, machine = "memory.wired_limit_bytes", situation.machine
-    if situation.target.platform != "macos" or machine is None:
-        return Decision(key, None, "only macOS wires memory for a GPU", ("target:platform",))
-    inputs = situation.of_machine("macos")
-    if machine.macos is None:
-        return Decision(key, None, "the target doesn't tell its macOS, and before 15 nothing can be wired", inputs)
-    if int(machine.macos.partition(".")[0]) < WIRED_FROM_MACOS:
-        return Decision(key, None, f"macOS {machine.macos} can't: it takes {WIRED_FROM_MACOS} or later", inputs)
-    value = min(_up(total), machine.working_set_bytes or 0)
+    if situation.target.platform != "macos":
+        return Decision(key, None, NOT_WIRED, ("target:platform",))
+    if machine is None or machine.working_set_bytes is None:
+        return Decision(key, None, OF_MACHINE, situation.of_machine("working_set_bytes"))
+    if machine.macos is not None and int(machine.macos.partition(".")[0]) < WIRED_FROM_MACOS:
+        rule = f"none: nothing can be wired on macOS {machine.macos}, it takes {WIRED_FROM_MACOS} or later"
+        return Decision(key, 0, rule, situation.of_machine("macos"))
     rule = "the footprint: what must not be paged out; never more than the working set"
-    inputs = ("plan:memory.footprint_bytes", *situation.of_machine("macos", "working_set_bytes"))
-    return Decision(key, value, rule, inputs)
+    inputs = ("plan:memory.footprint_bytes", *situation.of_machine("working_set_bytes"))
+    return Decision(key, min(_up(total), machine.working_set_bytes), rule, inputs)
 
 
 def _prefix_tokens(point: Point) -> int:

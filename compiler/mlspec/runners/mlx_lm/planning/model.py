@@ -11,7 +11,7 @@ from mlspec.model.plan import Decision
 from mlspec.model.spec import Spec
 from mlspec.runners import Faults
 from mlspec.runners.mlx_lm.model import MlxLmModel, Quantization
-from mlspec.runners.mlx_lm.planning.options import why_not
+from mlspec.runners.mlx_lm.planning.options import kv_stays, why_not
 from mlspec.runners.mlx_lm.planning.policy import CONTEXT_STEP, Choice, Option, Point, Question
 from mlspec.runners.mlx_lm.planning.situation import Situation
 
@@ -38,15 +38,31 @@ def decide_context(situation: Situation, question: Question, point: Point) -> De
     key, spec = "model.context_length", "spec:/model/context_length"
     if situation.model.context_length != "auto":
         return Decision(key, point.context, AS_THE_SPEC_SAYS, (spec,), given=True)
-    longest = question.context.most
+    longest = int(situation.base.details["context_length"])
     own = (spec, "facts:base/context_length")
     if point.context == longest:
         return Decision(key, longest, "the model's own, from its config.json", own)
+    if point.context == question.context.most:
+        return _as_long_as_is_read(situation, longest, point.context)
     fitting = f"{requests(point.concurrency)} at once fit" if point.concurrency > 1 else "1 request fits"
     rule = f"the longest with which {fitting}, in steps of {CONTEXT_STEP}"
     inputs = (*own, "spec:/service/prefer", "plan:service.concurrency", "plan:model.quantization", BUDGET)
     rejected = over(question, [("the model's own", replace(point, context=longest))])
-    return Decision(key, point.context, rule, inputs, tuple(f"{longest}, {text}" for text in rejected))
+    return Decision(key, point.context, rule, inputs, tuple(f"{longest:,}, {text}" for text in rejected))
+
+
+def _as_long_as_is_read(situation: Situation, longest: int, context: int) -> Decision:
+    """A context that ends where a whole prompt takes as long to read as a request may take."""
+    timeout_s = situation.spec.service.limits.timeout_s
+    rule = f"the longest that is read within the timeout of {timeout_s:g} s, in steps of {CONTEXT_STEP}"
+    if (situation.readable_tokens or 0) < context:
+        rule = f"no longer than usual: reading {context:,} tokens takes the timeout of {timeout_s:g} s and more"
+    inputs = (
+        *("spec:/model/context_length", "facts:base/context_length", "spec:/service/limits/timeout_s"),
+        *("facts:base/architecture", *situation.of_machine("chip.gpu_cores"), "data:speed/prefill"),
+    )
+    rejected = f"{longest:,}, the model's own: reading it takes {situation.reading_s(longest):,.0f} s, by the estimate"
+    return Decision("model.context_length", context, rule, inputs, (rejected,))
 
 
 def decide_quantization(situation: Situation, question: Question, choice: Choice) -> Decision:
@@ -73,14 +89,19 @@ def decide_quantization(situation: Situation, question: Question, choice: Choice
     return Decision(key, value, _why_quantized(question, choice), inputs, over(question, points))
 
 
-def decide_kv_bits(situation: Situation) -> Decision:
-    given = "kv_bits" in situation.model.model_fields_set
-    rule = AS_THE_SPEC_SAYS if given else "the model's own type: a quantized cache would end batching"
-    return Decision("model.kv_bits", situation.model.kv_bits, rule, ("spec:/model/kv_bits",), given=given)
+def decide_kv_bits(situation: Situation, point: Point) -> Decision:
+    key, value, spec = "model.kv_bits", situation.model.kv_bits, "spec:/model/kv_bits"
+    if "kv_bits" in situation.model.model_fields_set:
+        return Decision(key, value, AS_THE_SPEC_SAYS, (spec,), given=True)
+    if reason := kv_stays(situation.architecture):
+        return Decision(key, value, f"the model's own type: {reason}", (spec, "facts:base/architecture"))
+    lost = "would end batching" if point.concurrency > 1 else "costs quality, and the spec doesn't ask for one"
+    inputs = (spec, "plan:service.concurrency")
+    return Decision(key, value, f"the model's own type: a quantized cache {lost}", inputs)
 
 
 def decide_speculation(situation: Situation) -> Decision:
-    rule, inputs = "the spec names no draft model", ["spec:/model"]
+    rule, inputs = "not supported by this runner: a draft model ends mlx_lm's batching", ["spec:/model"]
     if situation.machine is not None and situation.machine.cooling == "passive":
         rule += "; and without a fan a second model's work is heat"
         inputs += situation.of_machine("cooling")
@@ -100,7 +121,7 @@ def decide_sampling(spec: Spec) -> Decision:
     """What a request gets that doesn't say otherwise; never more tokens than it may ask for."""
     sampling = dict(spec.model.sampling)
     given = "sampling" in spec.model.model_fields_set
-    rule, inputs = "as the spec says; what it leaves open is greedy", ["spec:/model/sampling"]
+    rule, inputs = AS_THE_SPEC_SAYS if given else "greedy: the spec says nothing", ["spec:/model/sampling"]
     limit = spec.service.limits.max_tokens
     if sampling["max_tokens"] > limit:
         sampling["max_tokens"] = limit
@@ -124,7 +145,7 @@ def requests(count: int) -> str:
 
 def _why_quantized(question: Question, choice: Choice) -> str:
     wanted = question.floor(choice.point.option)
-    told = f"{requests(wanted.concurrency)} of {wanted.context} tokens"
+    told = f"{requests(wanted.concurrency)} of {wanted.context:,} tokens"
     if choice.point.option.last_resort:
         return "the last resort: with more bits not even the smallest service fits"
     if choice.floor == wanted:

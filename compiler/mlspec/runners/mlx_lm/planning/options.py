@@ -8,7 +8,7 @@ from typing import Any
 from mlspec.model.facts import Facts
 from mlspec.runners import Faults
 from mlspec.runners.mlx_lm.architecture import Architecture, Cache
-from mlspec.runners.mlx_lm.footprint_cache import GROUP, kv_quantizable
+from mlspec.runners.mlx_lm.footprint.cache import GROUP, kv_quantizable
 from mlspec.runners.mlx_lm.model import GroupSize, MlxLmModel, Mode, Quantization
 from mlspec.runners.mlx_lm.planning.policy import Option
 from mlspec.runners.mlx_lm.weights import quantizable, weight_bytes

@@ -25,6 +25,9 @@ FLOORS: Mapping[Prefer, tuple[int, int]] = {
 }
 """What a service should have at least, in requests at once and tokens each, before it takes a stronger quantization."""
 
+SHORTEST_FOR_MANY = 4096
+"""Many requests are what `prefer: concurrency` asks for, but not with less context than this each."""
+
 MODEST_CONTEXT = 8192
 """A context up to this length is worth a smaller prefill step than the quick ones."""
 
@@ -142,6 +145,8 @@ def _relaxed(question: Question, floor: Point) -> Iterator[Point]:
         yield (floor := replace(floor, concurrency=question.concurrency.least))
     last = floor
     for context in _halves(floor.context, question.context.least):
+        if context < SHORTEST_FOR_MANY:
+            yield (last := replace(last, concurrency=question.concurrency.least, step=question.steps[-1]))
         step = floor.step if context > MODEST_CONTEXT else question.steps[-1]
         last = replace(floor, context=context, step=step)
         yield last

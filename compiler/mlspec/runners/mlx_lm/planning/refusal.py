@@ -25,7 +25,16 @@ def _message(situation: Situation, question: Question) -> str:
     total = gib(sum(part.bytes for part in parts))
     terms = [_term(part, least.option) for part in parts if part.bytes >= GIB / 20]
     smallest = "at least " if question.open else ""
-    return f"needs {smallest}{total} = {' + '.join(terms)}; this {_machine(situation)} allows {gib(allowed)}"
+    has = f"this {_machine(situation)} allows {gib(allowed)}{_reserved(situation)}"
+    return f"needs {smallest}{total} = {' + '.join(terms)}; {has}"
+
+
+def _reserved(situation: Situation) -> str:
+    """What the spec keeps for others, if that is a part of the reason."""
+    machine = situation.machine
+    if machine is None or not machine.reserved_bytes or situation.target.accelerator.startswith("cuda"):
+        return ""
+    return f" after {machine.reserved_bytes / GIB:g} GB are reserved"
 
 
 def _term(part: MemoryPart, option: Option) -> str:

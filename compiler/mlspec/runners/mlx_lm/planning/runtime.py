@@ -36,7 +36,7 @@ def decide_dtype(situation: Situation) -> Decision:
     """What floats are cast to as the model and its adapters are loaded; None: nothing."""
     key, inputs = "runtime.dtype", ("target:accelerator", "facts:base/dtype")
     if not situation.on_cpu:
-        return Decision(key, None, "the model's own type, which a GPU computes as fast", inputs)
+        return Decision(key, None, "the model's own: casting costs quality or memory", inputs)
     rule = "on a Linux CPU float32 is many times faster, also for the scales of packed weights"
     own = situation.stored_type
     rejected = () if own == "float32" else (f"{own}, as the model is stored: several times slower",)

@@ -25,4 +25,4 @@ def decide_concurrency(situation: Situation, question: Question, point: Point) -
 
 
 def _at(point: Point) -> str:
-    return f"{point.concurrency} of {point.context} tokens"
+    return f"{point.concurrency} of {point.context:,} tokens"

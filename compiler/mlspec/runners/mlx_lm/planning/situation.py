@@ -14,10 +14,10 @@ from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.runners.mlx_lm.architecture import Architecture
 from mlspec.runners.mlx_lm.footprint import footprint, kv_bytes
-from mlspec.runners.mlx_lm.load import Load
+from mlspec.runners.mlx_lm.footprint.load import Load
 from mlspec.runners.mlx_lm.model import MlxLmModel
 from mlspec.runners.mlx_lm.planning.options import options
-from mlspec.runners.mlx_lm.planning.policy import Option, Point, Question, Range
+from mlspec.runners.mlx_lm.planning.policy import CONTEXT_STEP, MODEST_CONTEXT, Option, Point, Question, Range
 from mlspec.runners.mlx_lm.planning.useful import Useful, useful
 from mlspec.runners.mlx_lm.tensor_table import Row
 from mlspec.runners.mlx_lm.weights import loaded_rows
@@ -141,6 +141,24 @@ class Situation:
         """The same; a context that is chosen longer than usual leaves room for one usual prefix."""
         return sum(part.bytes for part in self.parts(point, self.asked_prompt_cache_bytes or self._prefix_room(point)))
 
+    @cached_property
+    def readable_tokens(self) -> int | None:
+        """Of how many tokens a prompt is read within the timeout, by the estimate; None where there is none."""
+        rate = self._prefill_tokens_per_s
+        return None if rate is None else int(rate * self.spec.service.limits.timeout_s)
+
+    def reading_s(self, tokens: int) -> float:
+        """Seconds that a prompt of so many tokens takes by the estimate; 0 where there is none."""
+        return tokens / self._prefill_tokens_per_s if self._prefill_tokens_per_s else 0.0
+
+    @cached_property
+    def _prefill_tokens_per_s(self) -> float | None:
+        if self.machine is None or self.machine.chip is None:
+            return None
+        from mlspec.hardware.speed import prefill_tokens_per_s  # reads tables: only for a machine
+
+        return prefill_tokens_per_s(self.machine, self.machine.chip, self.architecture.active_parameters)
+
     @property
     def asked_prompt_cache_bytes(self) -> int:
         return 0 if self.model.prompt_cache_mb == "auto" else self.model.prompt_cache_mb * 2**20
@@ -180,11 +198,14 @@ class Situation:
         return Range(1, self.useful.concurrency) if given == "auto" else Range(given, given)
 
     def _context(self, longest: int) -> Range:
-        """An answer should find room beside a prompt as long."""
+        """An answer should find room beside a prompt as long. One that is chosen grows beyond a modest length only as
+        far as a prompt is read within the timeout.
+        """
         if self.model.context_length != "auto":
             return Range(longest, longest)
-        answers = -(-2 * self.spec.service.limits.max_tokens // 256) * 256
-        return Range(min(longest, SHORTEST_CONTEXT, answers), longest)
+        answers = -(-2 * self.spec.service.limits.max_tokens // CONTEXT_STEP) * CONTEXT_STEP
+        read = longest if self.readable_tokens is None else self.readable_tokens // CONTEXT_STEP * CONTEXT_STEP
+        return Range(min(longest, SHORTEST_CONTEXT, answers), min(longest, max(read, MODEST_CONTEXT)))
 
     def _steps(self) -> tuple[int, ...]:
         if self.model.prefill_step != "auto":

@@ -89,6 +89,8 @@ def _spare(question: Question, point: Point) -> int:
 def _changes(situation: Situation) -> Iterator[_Change]:
     """What the spec sets and could set otherwise, what costs least first."""
     model, service, machine = situation.model, situation.spec.service, situation.machine
+    if model.prompt_cache_mb not in ("auto", 0):
+        yield _Change(_model(prompt_cache_mb=0), lambda point: "prompt_cache_mb 0")
     if model.quantization != "auto" and why_not(model, situation.facts) is None:
         yield _Change(_model(quantization="auto"), lambda point: point.option.title)
     if model.context_length != "auto":
@@ -97,8 +99,6 @@ def _changes(situation: Situation) -> Iterator[_Change]:
         yield _Change(_concurrency, lambda point: f"concurrency {point.concurrency}")
     if model.kv_bits == 16 and kv_stays(situation.architecture) is None:
         yield _Change(_model(kv_bits=8), lambda point: "kv_bits 8")
-    if model.prompt_cache_mb not in ("auto", 0):
-        yield _Change(_model(prompt_cache_mb=0), lambda point: "prompt_cache_mb 0")
     if model.prefill_step != "auto":
         yield _Change(_model(prefill_step="auto"), lambda point: f"prefill_step {point.step}")
     if machine is not None and machine.reserved_bytes:
@@ -148,10 +148,10 @@ def _larger(situation: Situation) -> Iterator[tuple[str, Machine]]:
 
 
 def _larger_macs(machine: Machine) -> Iterator[tuple[str, Machine]]:
-    """One Mac of each larger size that there is."""
+    """One Mac of each larger size that there is, with the macOS that the target names."""
     from mlspec.hardware.machines import products  # only for this error: it reads the tables
 
-    by_memory = {product.machine.memory_bytes: product.machine for product in products()}
+    by_memory = {product.machine.memory_bytes: product.machine for product in products(machine.macos)}
     for memory_bytes in sorted(by_memory):
         if memory_bytes > machine.memory_bytes:
             mac = replace(by_memory[memory_bytes], reserved_bytes=machine.reserved_bytes)

@@ -7,7 +7,7 @@ small llama and a small qwen3_moe (MLX 0.32.4 on a CPU); they are what the layer
 from __future__ import annotations
 
 from mlspec.runners.mlx_lm.architecture import Architecture, Layers
-from mlspec.runners.mlx_lm.load import Load
+from mlspec.runners.mlx_lm.footprint.load import Load
 
 FUSED_HEAD_DIMS = (64, 72, 80, 96, 128)
 """For these Metal's attention keeps no scores (`steel_attention` in `mlx.metallib`). Its kernels for 192 and 256 are

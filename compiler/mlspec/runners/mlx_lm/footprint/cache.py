@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlspec.runners.mlx_lm.architecture import Architecture, Layers
-from mlspec.runners.mlx_lm.load import Load
+from mlspec.runners.mlx_lm.footprint.load import Load
 
 STEP = 256
 """Caches grow by so many tokens at a time (`KVCache.step`)."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlspec.runners.mlx_lm.architecture import Architecture
-from mlspec.runners.mlx_lm.footprint_cache import (
+from mlspec.runners.mlx_lm.footprint.cache import (
     STEP,
     kv_bytes_per_token,
     layer_bytes,
@@ -25,8 +25,8 @@ from mlspec.runners.mlx_lm.footprint_cache import (
     slots_while_read,
     up,
 )
-from mlspec.runners.mlx_lm.footprint_layer import activations, expansions, kept_inputs, scan, scores, span
-from mlspec.runners.mlx_lm.load import Load
+from mlspec.runners.mlx_lm.footprint.layer import activations, expansions, kept_inputs, scan, scores, span
+from mlspec.runners.mlx_lm.footprint.load import Load
 
 PREFILL_ROWS = 8
 """Prompts that are read at once at most: the runtime's `prefill_batch_size`."""

@@ -7,7 +7,7 @@ prompts among them are read. What it takes then is the sum of these parts:
 - `weights` and `adapters`: the tensors.
 - `kv cache`: what the layers keep of each sequence (mlx_lm `models/cache.py`).
 - `prompt cache`: what is kept of earlier prompts.
-- `prefill`: what lives for a moment only, while prompts are read or answers computed (`footprint_transients`).
+- `prefill`: what lives for a moment only, while prompts are read or answers computed (`transients`).
 - `runtime`: interpreter, libraries and tokenizer, beside MLX's arrays.
 
 All but `runtime` is what MLX counts as active memory. Buffers that MLX has freed and keeps for later are in none of the
@@ -18,9 +18,9 @@ from __future__ import annotations
 
 from mlspec.model.plan import MemoryPart
 from mlspec.runners.mlx_lm.architecture import Architecture
-from mlspec.runners.mlx_lm.footprint_cache import kv_bytes, kv_bytes_per_token, kv_quantizable
-from mlspec.runners.mlx_lm.footprint_transients import transients
-from mlspec.runners.mlx_lm.load import Load
+from mlspec.runners.mlx_lm.footprint.cache import kv_bytes, kv_bytes_per_token, kv_quantizable
+from mlspec.runners.mlx_lm.footprint.load import Load
+from mlspec.runners.mlx_lm.footprint.transients import transients
 
 __all__ = ["RUNTIME_BYTES", "footprint", "kv_bytes", "kv_bytes_per_token", "kv_quantizable"]
 
