@@ -25,25 +25,27 @@ class Fit:
 
 
 def fit(planned: PlannedMemory, concurrency: int, prompt_cache_bytes: int, available_bytes: int | None) -> Fit:
-    """What of the planned concurrency and prompt cache fits into what is available; the prompt cache goes first. A
-    service for which either is unknown takes what was planned. Raises ServiceError if not even one request fits:
-    Metal would end the process in the middle of it.
+    """What of the planned concurrency and prompt cache fits into what is available: first the prompt cache gets
+    smaller, then the requests get fewer. Where either is unknown it is as planned. Raises ServiceError if not even one
+    request fits: Metal would end the process in the middle of it.
     """
     fixed, each = planned.fixed_bytes, planned.request_bytes
     as_planned = Fit(concurrency, prompt_cache_bytes)
     if fixed is None or each is None or available_bytes is None:
         return as_planned
     total = fixed + concurrency * each
-    if total <= available_bytes:
+    # What each takes is rounded up.
+    if total < available_bytes + concurrency:
         return as_planned
     least = max(0, fixed - prompt_cache_bytes)
     if least + each > available_bytes:
         raise _too_small(least + each, available_bytes)
     fitting = min(concurrency, (available_bytes - least) // each) if each else concurrency
+    kept = min(prompt_cache_bytes, available_bytes - least - fitting * each) if fitting == concurrency else 0
     reason = f"this computer gives {gib(available_bytes)}, {gib(total)} were planned"
-    reason += "; no prefixes are kept" if prompt_cache_bytes else ""
+    reason += f"; {gib(kept)} of prefixes are kept, not {gib(prompt_cache_bytes)}" if prompt_cache_bytes else ""
     LOG.warning("%d of %d requests at once: %s", fitting, concurrency, reason)
-    return Fit(fitting, 0, reason)
+    return Fit(fitting, kept, reason)
 
 
 def gib(size_bytes: int) -> str:
