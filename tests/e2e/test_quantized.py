@@ -48,12 +48,14 @@ class Project:
     cache: Path
     models: Path
 
-    def mlspec(self, *arguments: str) -> str:
-        """What the command prints; it must succeed and have nothing to complain of."""
+    def mlspec(self, *arguments: str, converts: int = 0) -> str:
+        """What the command prints; it must succeed, convert so many models and have nothing to complain of."""
         command = [sys.executable, "-m", "mlspec", *arguments, "--root", f"models={self.models}"]
         environment = {**os.environ, "XDG_CACHE_HOME": str(self.cache)}
         done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
+        told = done.stderr.splitlines()
+        assert (done.returncode, len(told)) == (0, converts), done.stderr
+        assert all(line.startswith("quantizing base to ") for line in told)
         return done.stdout
 
     def bundle(self, name: str) -> Path:
@@ -73,7 +75,8 @@ def project(real_model: tuple[Path, Path], tmp_path_factory: pytest.TempPathFact
         text = SPEC.replace("NAME", name).replace("BASE", base.replace("SMOLLM2", real_model[0].name))
         (root / f"{name}.yaml").write_text(text.replace("QUANTIZATION", quantization))
     made = Project(root, root.parent / "cache", real_model[0].parent)
-    assert made.mlspec("build", "tiny.yaml", "smol.yaml") == "build/e2e/tiny/here\nbuild/e2e/smol/here\n"
+    printed = made.mlspec("build", "tiny.yaml", "smol.yaml", converts=2)
+    assert printed == "build/e2e/tiny/here\nbuild/e2e/smol/here\n"
     return made
 
 
