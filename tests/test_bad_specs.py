@@ -22,10 +22,10 @@ UPDATE = os.environ.get("MLSPEC_UPDATE_SNAPSHOTS") == "1"
 SECRETS = ("hunter2", "tr0ub4dor", "12345678", "NotARealToken", "notARealToken", "not-a-real", "not a real", "FODNN7")
 
 
-def report_of(spec: Path) -> Report:
+def report_of(spec: Path, home: Path) -> Report:
     """What `mlspec check` finds in a spec of the folder."""
     report = Report()
-    pipeline.check([spec], Surroundings({}, BAD, BAD), report)
+    pipeline.check([spec], Surroundings({}, BAD, home), report)
     return report
 
 
@@ -34,8 +34,8 @@ def as_text(report: Report, format: str = "text") -> str:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.stem)
-def test_a_bad_spec_gets_its_report(spec: Path) -> None:
-    text = as_text(report_of(spec))
+def test_a_bad_spec_gets_its_report(spec: Path, tmp_path: Path) -> None:
+    text = as_text(report_of(spec, tmp_path))
     expected = spec.with_suffix(".txt")
     if UPDATE:
         expected.write_text(text, encoding="utf-8")
@@ -44,8 +44,8 @@ def test_a_bad_spec_gets_its_report(spec: Path) -> None:
 
 @pytest.mark.parametrize("format", ["text", "concise", "json", "sarif", "github"])
 @pytest.mark.parametrize("spec", [s for s in SPECS if "secret" in s.stem], ids=lambda spec: spec.stem)
-def test_no_format_prints_a_secret(spec: Path, format: str) -> None:
-    text = as_text(report_of(spec), format)
+def test_no_format_prints_a_secret(spec: Path, format: str, tmp_path: Path) -> None:
+    text = as_text(report_of(spec, tmp_path), format)
     assert text
     assert not [secret for secret in SECRETS if secret in text]
 

@@ -181,7 +181,8 @@ def test_heat_and_power(answer: dict[str, Answer], name: str, status: str, text:
 def test_mlx_on_a_mac(answer: Answer, status: str, text: str) -> None:
     finding = one(mac(import_mlx=answer), "MLX")
     assert (finding.status, text in finding.text) == (status, True)
-    assert "mlspec-compiler" in finding.remedy or "pip install mlspec" not in finding.remedy
+    # That name on the public index is another project's.
+    assert "install mlspec" not in finding.remedy.replace("mlspec-compiler", "")
 
 
 @pytest.mark.parametrize(
