@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from facts.sparse_model import write_model
+from facts.sparse_model import DEEPSEEK_V3, write_model
 
 Tensors = Iterator[tuple[str, tuple[str, tuple[int, ...]]]]
 _MOST_TENSORS = 500
@@ -58,38 +58,9 @@ def _qwen3_moe(hidden: int, layers: int, heads: int, kv_heads: int, width: int, 
     }
 
 
-_DEEPSEEK_V3: dict[str, Any] = {
-    "architectures": ["DeepseekV3ForCausalLM"],
-    "model_type": "deepseek_v3",
-    "vocab_size": 129280,
-    "hidden_size": 7168,
-    "intermediate_size": 18432,
-    "moe_intermediate_size": 2048,
-    "num_hidden_layers": 61,
-    "num_attention_heads": 128,
-    "num_key_value_heads": 128,
-    "n_shared_experts": 1,
-    "n_routed_experts": 256,
-    "num_experts_per_tok": 8,
-    "n_group": 8,
-    "topk_group": 4,
-    "topk_method": "noaux_tc",
-    "scoring_func": "sigmoid",
-    "norm_topk_prob": True,
-    "routed_scaling_factor": 2.5,
-    "first_k_dense_replace": 3,
-    "moe_layer_freq": 1,
-    "kv_lora_rank": 512,
-    "q_lora_rank": 1536,
-    "qk_rope_head_dim": 64,
-    "qk_nope_head_dim": 128,
-    "v_head_dim": 128,
-    "max_position_embeddings": 163840,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 10000,
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-}
+_AS_PUBLISHED = ("num_nextn_predict_layers", "quantization_config")
+_DEEPSEEK_V3 = {key: value for key, value in DEEPSEEK_V3.items() if key not in _AS_PUBLISHED}
+"""Converted to bfloat16, which leaves the further prediction out."""
 
 CONFIGS: Mapping[str, Mapping[str, Any]] = {
     "SmolLM2-135M": _llama(576, 30, 9, 3, 1536, vocabulary=49152, context=8192, tied=True),
