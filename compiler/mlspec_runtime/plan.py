@@ -38,8 +38,10 @@ class RunnerInfo:
 
 @dataclass(frozen=True)
 class Limits:
-    """`concurrency` requests are computed at once and `queue` more wait; `timeout_s` holds for both
-    together.
+    """`concurrency` requests are computed at once and `queue` more wait; `timeout_s` holds for both together.
+
+    A batch, or one prompt's choices, are `max_batch` at most. Once the service is told to end, what was accepted may go
+    on for `drain_s`.
     """
 
     max_tokens: int
@@ -47,6 +49,8 @@ class Limits:
     max_body_bytes: int
     concurrency: int
     queue: int
+    max_batch: int = 64
+    drain_s: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,30 @@ class GovernorSettings:
     recover_s: float = 60.0
     slowdown: float = 0.7
     retry_after_s: float = 15.0
+
+
+@dataclass(frozen=True)
+class Auth:
+    """Who asks must send one of the keys that the variable `api_key_env` holds, separated by commas."""
+
+    api_key_env: str
+
+
+@dataclass(frozen=True)
+class ResponseCache:
+    """Answers of deterministic requests: where they are kept, and how many at most."""
+
+    store: Literal["off", "memory", "file"] = "off"
+    entries: int = 512
+    max_bytes: int = 64 << 20
+
+
+@dataclass(frozen=True)
+class Logging:
+    """How log lines look, and whether prompts and answers may be in them."""
+
+    format: Literal["text", "json"] = "text"
+    prompts: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +146,11 @@ class RuntimePlan:
     environment: Environment = field(default_factory=Environment)
     models: tuple[PlannedModel, ...] = ()
     governor: GovernorSettings = field(default_factory=GovernorSettings)
+    auth: Auth | None = None
+    cors_origins: tuple[str, ...] = ()
+    response_cache: ResponseCache = field(default_factory=ResponseCache)
+    logging: Logging = field(default_factory=Logging)
+    tracing: bool = False
 
 
 def load_plan(bundle: Path) -> RuntimePlan:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.heat.allowance import Allowance
 from mlspec_runtime.heat.pace import Pace
 from mlspec_runtime.plan import Limits
@@ -64,17 +65,18 @@ class Health:
 
 @dataclass(frozen=True)
 class Vitals:
-    """What a runner tells of itself every few seconds: the memory that it holds, by kind, and its pace since it was
-    last asked. Empty where it has none to tell.
+    """What a runner tells of itself every few seconds: the memory that it holds, by kind, its pace since it was last
+    asked, and what it has counted since it began. Empty where it has none to tell.
     """
 
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     paces: tuple[Pace, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 class Runner(Protocol):
     """Loads and runs one model. All methods but `load` and `close` must not block; they are called on the event loop,
-    but for `throttle` and `vitals`, which a thread of their own calls once the model is loaded.
+    but for `throttle`, `vitals` and `fault`, which threads of their own call once the model is loaded.
     """
 
     runner_api: int
@@ -105,6 +107,12 @@ class Runner(Protocol):
         """Make sure, in this time, that the model computes. Raises ServiceError with the reason if it
         doesn't.
         """
+
+    def fault(self) -> ServiceError | None:
+        """What keeps it from computing and only a new process mends: a thread that died, or makes no progress."""
+
+    def response_key(self, request: Any) -> bytes | None:
+        """Requests with equal keys have equal answers; None: the next answer to it may be another one."""
 
     def stats(self) -> Stats:
         """What is queued and computed."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.engine import Engine
 from mlspec_runtime.generate.job import Job, Started, Step
 from mlspec_runtime.generate.messages import GenerateResponse, Sampling
@@ -128,6 +129,12 @@ class CountingRunner:
 
     async def health(self, timeout_s: float) -> Health:
         return Health("recently", 0.0)
+
+    def fault(self) -> ServiceError | None:
+        return None
+
+    def response_key(self, request: CountRequest) -> bytes | None:
+        return None
 
     def stats(self) -> Stats:
         capacity = Capacity(self._planned, self._most, "it has less") if self._most < self._planned else None

@@ -87,6 +87,12 @@ class EchoRunner:
             raise ServiceError("engine_dead", "the thread has died", 500)
         return Health("computed", 0.0)
 
+    def fault(self) -> ServiceError | None:
+        return None
+
+    def response_key(self, request: EchoRequest) -> bytes | None:
+        return None
+
     def stats(self) -> Stats:
         return self._room.stats()
 

@@ -141,6 +141,15 @@ class PythonRunner:
             raise ServiceError("engine_stuck", f"the model has not answered in {timeout_s:g} s", 503) from None
         return Health("computed", round(time.monotonic() - begun_at, 3))
 
+    def fault(self) -> ServiceError | None:
+        """The thread's death; how long a call may take is the class's affair."""
+        opened = self._instance is not None
+        return _dead() if opened and not (self._thread and self._thread.is_alive()) else None
+
+    def response_key(self, request: TensorRequest) -> bytes | None:
+        """None: nothing is known of what the class computes."""
+        return None
+
     def stats(self) -> Stats:
         return self._room.stats()
 

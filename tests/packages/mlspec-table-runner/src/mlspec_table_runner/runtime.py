@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.heat.allowance import Allowance
 from mlspec_runtime.protocol import Health, RunnerContext, Stats, Vitals
 from mlspec_runtime.submission import Measures, Output, Submission
@@ -47,6 +48,14 @@ class TableRunner:
 
     async def health(self, timeout_s: float) -> Health:
         return Health("computed", 0.0)
+
+    def fault(self) -> ServiceError | None:
+        """There is no thread that could die."""
+        return None
+
+    def response_key(self, request: Question) -> bytes | None:
+        """The table never changes."""
+        return request.key.encode()
 
     def stats(self) -> Stats:
         return Stats(waiting=0, running=0)
