@@ -22,6 +22,7 @@ from typing import IO, Any
 
 from mlspec.backends import Backend
 from mlspec.errors import CommandError
+from mlspec.model.spec import Spec
 from mlspec.runners import Runner
 
 STOP_TIMEOUT_S = 20
@@ -155,10 +156,20 @@ def wait_until_healthy(process: subprocess.Popen[bytes], url: str, timeout_s: fl
     raise CommandError("service-unhealthy", f"the service wasn't healthy within {timeout_s:.0f} s", failed=True)
 
 
-def ask(url: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60) -> Answer | None:
+def api_key(spec: Spec) -> str | None:
+    """The key that this computer's environment has for the service; None if it asks for none, or none is set."""
+    auth = spec.service.auth
+    keys = os.environ.get(auth.api_key_env, "").split(",") if auth else []
+    return next((key.strip() for key in keys if key.strip()), None)
+
+
+def ask(
+    url: str, body: Mapping[str, Any] | None = None, timeout_s: float = 60, *, key: str | None = None
+) -> Answer | None:
     """GET, or POST with a JSON body; None if nobody answers."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310 - our own http URL
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+    request = urllib.request.Request(url, data, headers)  # noqa: S310 - our own http URL
     try:
         with _DIRECT.open(request, timeout=timeout_s) as answer:
             return Answer(answer.status, _decoded(answer.read()))

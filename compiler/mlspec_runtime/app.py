@@ -46,8 +46,9 @@ def create_app(plan: RuntimePlan, runner: Runner, model: ServedModel, metrics: M
     serving = Serving(plan, runner, model, metrics)
     _add_error_handlers(app, metrics)
     health.add(app, serving)
-    for name in plan.endpoints:
-        ENDPOINTS[name](app, serving)
+    for name, add in ENDPOINTS.items():
+        if name in plan.endpoints:
+            add(app, serving)
     docs_page.add(app, serving)
     finish_document(app)
     return Gate(app, limits=plan.limits, metrics=metrics, operations=OPERATIONS)

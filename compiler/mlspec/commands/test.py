@@ -14,7 +14,7 @@ from mlspec.commands.serve import built_for_host
 from mlspec.errors import CommandError
 from mlspec.exit_codes import FINDINGS, OK
 from mlspec.model.spec import Expectation, TestCase
-from mlspec.serving import Answer, ask, free_port, running, wait_until_healthy
+from mlspec.serving import Answer, api_key, ask, free_port, running, wait_until_healthy
 
 START_TIMEOUT_S = 600
 _LOG_TAIL_BYTES = 4000
@@ -51,7 +51,8 @@ def run(options: Namespace) -> int:
         url = f"http://127.0.0.1:{port}"
         try:
             wait_until_healthy(process, url, START_TIMEOUT_S)
-            outcomes = [_tried(test, number, url, process) for number, test in enumerate(tests, 1)]
+            key = api_key(checked.spec)
+            outcomes = [_tried(test, number, url, process, key) for number, test in enumerate(tests, 1)]
         except CommandError:
             sys.stderr.write(_tail(log))
             raise
@@ -60,11 +61,11 @@ def run(options: Namespace) -> int:
     return FINDINGS if failed else OK
 
 
-def _tried(test: TestCase, number: int, url: str, process: Popen[bytes]) -> Outcome:
+def _tried(test: TestCase, number: int, url: str, process: Popen[bytes], key: str | None) -> Outcome:
     """Ask and judge. Raises CommandError if the service ended instead of answering."""
     wanted = test.expect
     begin = time.monotonic()
-    answer = ask(f"{url}/predict", test.predict, timeout_s=(wanted.max_latency_s or 600) + 60)
+    answer = ask(f"{url}/predict", test.predict, timeout_s=(wanted.max_latency_s or 600) + 60, key=key)
     latency_s = time.monotonic() - begin
     if answer is None and process.poll() is not None:
         message = f"the service ended in its tests, exit code {process.returncode}"

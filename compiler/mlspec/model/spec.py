@@ -10,8 +10,8 @@ Platform = Literal["macos", "linux"]
 Accelerator = Literal["metal", "cpu", "cuda12", "cuda13"]
 Arch = Literal["arm64", "amd64"]
 Task = Literal["generate", "predict", "embed"]
-Endpoint = Literal["predict", "stream"]
-FinishReason = Literal["stop", "length"]
+Endpoint = Literal["predict", "stream", "batch", "chat", "completions"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 Prefer = Literal["balanced", "quality", "concurrency", "context"]
 PythonVersion = Literal["3.11", "3.12", "3.13"]
 
@@ -53,12 +53,16 @@ class Metadata(Frozen):
 
 
 class Limits(Frozen):
-    """`max_tokens` generated for a request, `timeout_s` for an answer, `max_body_bytes` of a request."""
+    """`max_tokens` generated for a request, `timeout_s` for an answer, `max_body_bytes` of a request, `max_batch`
+    inputs of a batch or choices of a request, `drain_s` for what was accepted once the service is told to end.
+    """
 
     max_tokens: int = 512
     timeout_s: float = 120
     max_body_bytes: int = 1_048_576
     queue: int = 64
+    max_batch: int = 64
+    drain_s: float = 30
 
 
 class EnvironmentValue(Frozen):
@@ -68,13 +72,54 @@ class EnvironmentValue(Frozen):
     value: str | None = None
 
 
+class Auth(Frozen):
+    """The variable that holds the API key, or several separated by commas; never the key."""
+
+    api_key_env: str
+
+
+class Cors(Frozen):
+    """The origins whose pages may call the service from a browser; "*" alone is all."""
+
+    origins: tuple[str, ...]
+
+
+class ResponseCache(Frozen):
+    """Kept answers of deterministic requests; `max_mb` is in 2^20 bytes."""
+
+    store: Literal["memory", "file", "off"] = "memory"
+    entries: int = 512
+    max_mb: int = 64
+
+
+class Logging(Frozen):
+    """`prompts`: whether prompts and answers may be logged."""
+
+    format: Literal["text", "json"] = "text"
+    prompts: bool = False
+
+
+class Tracing(Frozen):
+    """OpenTelemetry traces; where they go is the environment's affair."""
+
+    exporter: Literal["otlp"] = "otlp"
+    sample_rate: float = 1.0
+
+
 class ServiceSpec(Frozen):
+    """`endpoints` None: all that the model's task has. `auth`, `cors` and `tracing` None: off."""
+
     backend: str = "bentoml"
-    endpoints: tuple[Endpoint, ...] = ("predict", "stream")
+    endpoints: tuple[Endpoint, ...] | None = None
     concurrency: int | Literal["auto"] = "auto"
     prefer: Prefer = "balanced"
     limits: Limits = Field(default_factory=Limits.model_construct)
     env: tuple[EnvironmentValue, ...] = ()
+    auth: Auth | None = None
+    cors: Cors | None = None
+    response_cache: ResponseCache = Field(default_factory=ResponseCache.model_construct)
+    logging: Logging = Field(default_factory=Logging.model_construct)
+    tracing: Tracing | None = None
 
 
 class MachineSpec(Frozen):

@@ -11,8 +11,10 @@ from mlspec.diagnostics import Report
 from mlspec.model.document import Document
 from mlspec.model.facts import ModelFacts
 from mlspec.model.plan import RUNTIME_API, Decision, Derivation, Plan, Resolved, RunnerPlan
+from mlspec.model.spec import Spec
 from mlspec.passes.governor import governor, governor_decision
 from mlspec.passes.inspect import ModelFaults
+from mlspec.passes.service import service_block, service_decisions
 from mlspec.requirements import pins
 from mlspec.runners import Runner
 from mlspec.workspace import Workspace
@@ -30,7 +32,7 @@ def plan(
     if decided is None or requirements is None:
         return None
     environment = {**decided.environment, **{e.name: e.value for e in spec.service.env if e.value is not None}}
-    required = tuple(e.name for e in spec.service.env if e.value is None)
+    required = _required_environment(spec)
     task = spec.task or runner.tasks[0]
     return Plan(
         resolved=resolved,
@@ -38,6 +40,7 @@ def plan(
         decisions=(
             *_target_decisions(resolved),
             *decided.decisions,
+            *service_decisions(spec, task),
             governor_decision(target, task),
             *backend.decide(resolved, decided),
         ),
@@ -52,6 +55,13 @@ def plan(
         speed=decided.speed,
         derivations=decided.derivations,
     )
+
+
+def _required_environment(spec: Spec) -> tuple[str, ...]:
+    """Variables that must be set where the service starts, in the order of the spec."""
+    auth = spec.service.auth
+    names = [variable.name for variable in spec.service.env if variable.value is None]
+    return tuple(dict.fromkeys([*names, *((auth.api_key_env,) if auth else ())]))
 
 
 def _target_decisions(resolved: Resolved) -> tuple[Decision, ...]:
@@ -99,7 +109,7 @@ def _runtime(
             "module": f"mlspec_runtime.runners.{runner.package}.runtime",
             "settings": dict(decided.settings),
         },
-        "endpoints": list(spec.service.endpoints),
+        **service_block(spec, task),
         "limits": {**dict(spec.service.limits), "concurrency": decided.concurrency},
         "environment": {"set": dict(environment), "required": list(required)},
         "governor": governor(resolved.target),

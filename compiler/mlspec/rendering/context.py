@@ -47,7 +47,7 @@ def _decided(plan: Plan) -> dict[str, Any]:
         "runner": plan.spec.runner,
         "backend": plan.spec.service.backend,
         "task": plan.task,
-        "endpoints": list(plan.spec.service.endpoints),
+        "endpoints": list(plan.runtime["endpoints"]),
         "system_packages": list(plan.system_packages),
         **{d.key.partition(".")[2]: d.value for d in plan.decisions if d.key.startswith("serving.")},
     }

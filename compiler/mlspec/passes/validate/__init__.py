@@ -16,7 +16,15 @@ from mlspec.model.spec import Spec
 from mlspec.passes.validate.checker import CHECK, misfits, shipped
 from mlspec.passes.validate.checks import Known, run_check
 from mlspec.passes.validate.findings import Findings
-from mlspec.passes.validate.rules import ModelFaults, check_keys_without_runner, check_limits, check_task, check_tests
+from mlspec.passes.validate.rules import (
+    ModelFaults,
+    check_access,
+    check_endpoints,
+    check_keys_without_runner,
+    check_limits,
+    check_task,
+    check_tests,
+)
 from mlspec.passes.validate.secrets import check_secrets
 from mlspec.passes.validate.typed import typed, without_free_keys
 from mlspec.passes.validate.wording import report_misfit
@@ -34,6 +42,7 @@ def validate(document: Document, report: Report, *, roots: Collection[str] = ())
     check_keys_without_runner(data, findings)
     _check_schema(shipped("mlspec"), data, (), findings, known)
     check_limits(data, findings)
+    check_access(data, findings)
     model = _checked_model(data, findings, known)
     return None if findings.failed else _spec(data, model, findings)
 
@@ -88,6 +97,8 @@ def _checked_model(data: Any, findings: Findings, known: Known) -> Any:
 
 def _check_rules(data: Any, model: Any, runner: Runner, findings: Findings) -> None:
     check_task(data, runner, findings)
+    if findings.readable("service"):
+        check_endpoints(data, runner, findings)
     runner.check(model, ModelFaults(findings))
     if findings.readable("tests"):
         check_tests(data, model, runner, findings)

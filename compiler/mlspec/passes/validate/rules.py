@@ -8,6 +8,7 @@ from typing import Any
 
 from mlspec.characters import quoted
 from mlspec.model.document import Pointer
+from mlspec.model.endpoints import OF_TASK
 from mlspec.passes.validate.checker import shipped
 from mlspec.passes.validate.findings import Findings
 from mlspec.runners import Runner
@@ -53,6 +54,31 @@ def check_task(data: Any, runner: Runner, findings: Findings) -> None:
         findings.error("unknown-value", message, ("model", "task"), help=f"it can {listed(runner.tasks)}")
 
 
+def check_endpoints(data: Any, runner: Runner, findings: Findings) -> None:
+    """A model of this task can be asked at these endpoints."""
+    task = data["model"].get("task", runner.tasks[0])
+    for index, name in enumerate(_at(data, ("service", "endpoints")) or ()):
+        if task in OF_TASK and name not in OF_TASK[task]:
+            message = f"a model of the task {quoted(task)} has no endpoint {quoted(name)}"
+            pointer = ("service", "endpoints", index)
+            findings.error("unknown-value", message, pointer, help=f"it has {listed(OF_TASK[task])}")
+
+
+def check_access(data: Any, findings: Findings) -> None:
+    """The API key comes from outside, and "*" leaves nothing for other origins to add."""
+    variable = _at(data, ("service", "auth", "api_key_env"))
+    variables = _at(data, ("service", "env"))
+    for index, given in enumerate(variables if isinstance(variables, list) else ()):
+        if isinstance(given, dict) and variable is not None and given.get("name") == variable and "value" in given:
+            message = f"{quoted(str(variable))} is the API key's variable, and has its value here"
+            help = "leave the value out: it must be set where the service starts"
+            findings.error("secret", message, ("service", "env", index, "value"), help=help)
+    origins = _at(data, ("service", "cors", "origins"))
+    if isinstance(origins, list) and len(origins) > 1 and "*" in origins:
+        pointer = ("service", "cors", "origins", origins.index("*"))
+        findings.error("bad-value", "'*' is every origin: no other adds to it", pointer, help="name the others alone")
+
+
 def check_limits(data: Any, findings: Findings) -> None:
     """What a request gets by default must not be more than what it may ask for."""
     limit = _number(data, ("service", "limits", "max_tokens"))
@@ -87,6 +113,11 @@ def _keys_of_built_in_runners() -> set[str]:
 
 
 def _number(data: Any, pointer: Pointer) -> int | None:
+    found = _at(data, pointer)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _at(data: Any, pointer: Pointer) -> Any:
     for step in pointer:
         data = data.get(step) if isinstance(data, dict) else None
-    return data if isinstance(data, int) and not isinstance(data, bool) else None
+    return data

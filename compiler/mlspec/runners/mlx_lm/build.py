@@ -79,7 +79,7 @@ class MlxLmRunner:
         return {path.name: path for path in sorted(_HERE.glob("runtime*.py"))}
 
     def user_files(self, model: MlxLmModel) -> Mapping[Pointer, str]:
-        return {}
+        return {} if model.chat_template is None else {("chat_template",): model.chat_template}
 
 
 def _of_one_kind(model: MlxLmModel, facts: Facts, faults: Faults) -> bool:

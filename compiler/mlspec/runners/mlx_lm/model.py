@@ -21,9 +21,12 @@ BASE = "base"
 
 
 class Adapter(Source):
-    """An adapter in mlx_lm's format and the name by which requests choose it."""
+    """An adapter, in mlx_lm's format or PEFT's, and the name by which requests choose it. With `preload` it is in
+    memory from the start, else from its first request on.
+    """
 
     name: str
+    preload: bool = True
 
 
 class Sampling(Frozen):
@@ -50,7 +53,8 @@ class Quantization(Frozen):
 class MlxLmModel(Frozen):
     """`context_length` is in tokens, prompt and answer together; `kv_bits` 16 is a cache in the model's own type.
 
-    `prefill_step` is in tokens, `prompt_cache_mb` in 2^20 bytes.
+    `prefill_step` is in tokens, `prompt_cache_mb` in 2^20 bytes. `chat_template` is a file of the project, None the
+    model's own; `max_loaded_adapters` are in memory at once.
     """
 
     runner: str
@@ -58,6 +62,9 @@ class MlxLmModel(Frozen):
     base: Source
     adapters: tuple[Adapter, ...] = ()
     default_adapter: str | None = None
+    max_loaded_adapters: int | Literal["auto"] = "auto"
+    chat_template: str | None = None
+    system_prompt: str | None = None
     context_length: int | Literal["auto"] = "auto"
     quantization: Quantization | Literal["auto", "none"] = "none"
     kv_bits: KvBits = 16

@@ -32,6 +32,7 @@ class BatchedModel:
         self._concurrency = concurrency
         self._prefill_step = prefill_step
         self._adapter = "base"
+        self._rows: set[int] = set()
         self._prefixes = Prefixes(prompt_cache_bytes) if prompt_cache_bytes else None
         self._batch = self._new_batch()
 
@@ -47,11 +48,13 @@ class BatchedModel:
         self._loaded.wire()
         return batch
 
-    def select_adapter(self, name: str) -> None:
-        self._loaded.adapters.select(name)
-        self._adapter = name
+    def admits(self, adapter: str) -> bool:
+        return adapter == self._adapter or not self._rows
 
-    def start(self, prompt: Sequence[int], sampling: Sampling) -> Started:
+    def start(self, prompt: Sequence[int], sampling: Sampling, adapter: str) -> Started:
+        if adapter != self._adapter:
+            self._loaded.adapters.select(adapter)
+            self._adapter = adapter
         prefix = self._prefixes.find(self._adapter, prompt) if self._prefixes else None
         known = len(prefix.tokens) if prefix else 0
         rows: list[int] = self._batch.insert(
@@ -62,16 +65,19 @@ class BatchedModel:
             samplers=[sampler_of(sampling)],
             logits_processors=[processors_of(sampling)],
         )
+        self._rows.add(rows[0])
         return Started(rows[0], known)
 
     def drop(self, rows: Sequence[int]) -> None:
         self._batch.remove(list(rows))
+        self._rows.difference_update(rows)
 
     def step(self) -> list[Step]:
         _, responses = self._batch.next()
         for response in responses:
             if self._prefixes is not None and response.finish_reason is not None:
                 self._prefixes.keep(self._adapter, response.all_tokens, response.prompt_cache)
+        self._rows.difference_update(r.uid for r in responses if r.finish_reason is not None)
         return [Step(r.uid, int(r.token), r.finish_reason) for r in responses]
 
     def read_prompts_by(self, tokens: int) -> None:
@@ -86,6 +92,7 @@ class BatchedModel:
 
     def reset(self) -> None:
         self._batch.close()
+        self._rows.clear()
         # Whatever failed may have failed in what is kept.
         if self._prefixes is not None:
             self._prefixes.clear()

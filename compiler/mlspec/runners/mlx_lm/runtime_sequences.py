@@ -97,15 +97,19 @@ class SequencesModel:
         self._kv_bits = kv_bits
         self._most = self._prefill_step = prefill_step
         self._sequences: dict[int, Generation] = {}
+        self._adapter = "base"
         self._ids = itertools.count()
         self._stops = frozenset(loaded.stop_tokens)
         _check_quantizable(loaded.model, kv_bits)
         loaded.wire()
 
-    def select_adapter(self, name: str) -> None:
-        self._loaded.adapters.select(name)
+    def admits(self, adapter: str) -> bool:
+        return adapter == self._adapter or not self._sequences
 
-    def start(self, prompt: Sequence[int], sampling: Sampling) -> Started:
+    def start(self, prompt: Sequence[int], sampling: Sampling, adapter: str) -> Started:
+        if adapter != self._adapter:
+            self._loaded.adapters.select(adapter)
+            self._adapter = adapter
         row = next(self._ids)
         self._sequences[row] = Generation(self._loaded.model, prompt, sampling, self._kv_bits)
         return Started(row)

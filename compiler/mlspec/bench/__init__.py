@@ -1,0 +1,1 @@
+"""Load on a running service: a client that costs little, what it measured, and how that is shown."""
