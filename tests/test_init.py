@@ -92,6 +92,17 @@ def test_an_adapter_finds_its_base(start: Start, base: str) -> None:
     assert faults(written.paths[0], start) == []
 
 
+def test_an_adapter_in_pefts_format_finds_its_base(start: Start) -> None:
+    model(start, "models/tiny")
+    support = start.here / "models/support"
+    support.mkdir()
+    (support / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "tiny"}')
+    (support / "adapter_model.safetensors").write_bytes(b"")
+    spec = data(write_spec(support, start).paths[0])["model"]
+    assert spec["base"] == {"path": "models/tiny"}
+    assert spec["adapters"] == [{"name": "support", "path": "models/support"}]
+
+
 def test_an_adapter_that_names_its_base_by_an_absolute_path(start: Start) -> None:
     model(start, "models/tiny")
     written = write_spec(adapter(start, "support", str(start.here / "models" / "tiny")), start)
@@ -265,7 +276,11 @@ def test_a_folder_whose_name_is_no_text(start: Start) -> None:
         ({"config.json": "{}"}, "no MLX model: model.safetensors is missing"),
         ({"config.json": "{}", "pytorch_model.bin": ""}, "holds PyTorch pickles only; mlspec never opens a pickle"),
         ({"model.Q4.gguf": "", "config.json": "{}"}, "holds GGUF files, which mlx_lm doesn't load"),
-        ({"adapter_config.json": '{"peft_type": "LORA"}'}, "an adapter in PEFT's format, not in mlx_lm's"),
+        ({"adapter_config.json": "{}"}, "an adapter of another format, neither mlx_lm's nor PEFT's"),
+        (
+            {"adapter_config.json": '{"peft_type": "LORA"}'},
+            "adapter_config.json is there, adapter_model.safetensors is missing",
+        ),
         (
             {"adapter_config.json": '{"fine_tune_type": "lora"}'},
             "adapter_config.json is there, adapters.safetensors is missing",

@@ -96,8 +96,9 @@ KEYS = {
     *("runtime.dtype", "runtime.preload_blas", "memory.budget_bytes", "memory.footprint_bytes"),
     *("memory.memory_limit_bytes", "memory.cache_limit_bytes", "memory.wired_limit_bytes"),
     "memory.prompt_cache_bytes",
+    *("service.endpoints", "service.auth", "service.response_cache"),
 }
-"""What the runner decides on any target."""
+"""What is decided of the model and its service on any target."""
 
 FOUR = {"bits": 4, "group_size": 64, "mode": "affine"}
 EIGHT = {**FOUR, "bits": 8}
@@ -179,11 +180,11 @@ def test_every_decision_has_its_reason(attempt: Planned, target: str, model: str
     if plan is None:
         assert [found.code for found in report] == ["does-not-fit"]
         return
-    of_runner = [found for found in plan.decisions if not found.key.startswith(("target.", "serving.", "heat."))]
-    keys = [found.key for found in of_runner]
+    decided = [found for found in plan.decisions if not found.key.startswith(("target.", "serving.", "heat."))]
+    keys = [found.key for found in decided]
     assert set(keys) - {"environment.OPENBLAS_NUM_THREADS"} == KEYS
     assert len(keys) == len(set(keys))
-    for found in of_runner:
+    for found in decided:
         assert found.rule
         assert found.given or found.inputs, found.key
         assert all(one.partition(":")[0] in {"spec", "facts", "data", "plan", "target"} for one in found.inputs)

@@ -61,7 +61,10 @@ def test_owners_of_a_set_agree(name: str) -> None:
             assert together.setdefault(package, versions) == versions, (owner, package)
 
 
-@pytest.mark.parametrize("package", ["bentoml", "fastapi", "pydantic", "prometheus-client", "uvicorn"])
+BACKEND = ("bentoml", "fastapi", "fastapi-swagger", "opentelemetry-exporter-otlp-proto-http", "pydantic")
+
+
+@pytest.mark.parametrize("package", [*BACKEND, "prometheus-client", "uvicorn"])
 @pytest.mark.parametrize("name", SETS)
 def test_the_backend_brings_what_the_runtime_imports(name: str, package: str) -> None:
     assert package in pins("backends/bentoml", name)

@@ -246,3 +246,37 @@ def test_a_bad_project_file(text: str, code: str) -> None:
     assert document is not None
     assert validate_project(document, report) is None
     assert [d.code for d in report] == [code]
+
+
+SERVICE = HEAD + MODEL + "service:\n"
+
+
+def test_a_service_offers_what_the_spec_names_or_all_that_its_task_has() -> None:
+    assert spec(HEAD + MODEL).service.endpoints is None
+    assert spec(SERVICE + "  endpoints: [chat, batch]\n").service.endpoints == ("chat", "batch")
+
+
+def test_a_model_that_predicts_has_no_chat() -> None:
+    python = (SPECS / "iris.yaml").read_text(encoding="utf-8")
+    (fault,) = checked(python + "service: {endpoints: [predict, chat]}\n")[1]
+    assert fault.code == "unknown-value"
+    assert fault.message == "a model of the task 'predict' has no endpoint 'chat'"
+    assert fault.help == "it has predict, stream and batch"
+
+
+def test_the_api_key_is_never_in_the_spec() -> None:
+    text = SERVICE + "  auth: {api_key_env: GATE}\n  env: [{name: GATE, value: open}]\n"
+    (fault,) = checked(text)[1]
+    assert fault.code == "secret"
+    assert spec(SERVICE + "  auth: {api_key_env: GATE}\n  env: [{name: GATE}]\n").service.auth is not None
+
+
+@pytest.mark.parametrize("origin", ["example.com", "https://a.example.com/path", "ftp://a", "https://a b"])
+def test_an_origin_is_a_scheme_and_a_host(origin: str) -> None:
+    assert codes(SERVICE + f"  cors: {{origins: ['{origin}']}}\n") == ["bad-value"]
+
+
+def test_all_origins_and_one_more_are_refused() -> None:
+    assert codes(SERVICE + "  cors: {origins: ['https://a.example.com', '*']}\n") == ["bad-value"]
+    assert codes(SERVICE + "  cors: {origins: ['*']}\n") == []
+    assert codes(SERVICE + "  cors: {origins: ['https://a.example.com:8443', 'http://[::1]:3000']}\n") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -21,6 +22,7 @@ _SCHEMAS = ("mlspec", "project", "plan", "plan-report", "lock", "machine", "chip
 _WRONG_USAGE = "usage"
 """The code of what no argument's own form forbids: two that don't go together."""
 _EXIT_CODES = "exit codes: 0 fine, 1 findings, 2 wrong usage, 3 the build failed, 4 a bug of mlspec's"
+_MOST_CLIENTS = 512
 _NAME_OF_A_MACHINE = "capture: the profile's file is machines/NAME.yaml; show: a product, or a profile's file"
 _BUG = """\
 mlspec: internal error: {error}
@@ -88,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     _add_lock(commands)
     _add_serve(commands)
     _add_test(commands)
+    _add_bench(commands)
     _add_init(commands)
     _add_machine(commands)
     _add_doctor(commands)
@@ -176,6 +179,32 @@ def _add_test(commands: _Commands) -> None:
     _takes_one_spec(parser)
 
 
+def _add_bench(commands: _Commands) -> None:
+    parser = _command(commands, "bench", "build and serve a spec, load it at several concurrencies, show its speed")
+    _takes_one_spec(parser)
+    levels = "clients at once, one load after the other (1,2,4,8)"
+    parser.add_argument("--concurrency", type=_counts, default=[1, 2, 4, 8], metavar="N,N", help=levels)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--requests", type=_count, metavar="N", help="in each load (4 of each client, 8 at least)")
+    length.add_argument("--duration", type=_seconds, metavar="S", help="seconds of each load, in place of a number")
+    prompts = "generate prompts of about so many (else the spec's tests are asked; 64 if it has none)"
+    parser.add_argument("--prompt-tokens", type=_count, metavar="N", help=prompts)
+    parser.add_argument("--max-tokens", type=_count, metavar="N", help="of each answer (as the test says, or 64)")
+    parser.add_argument(
+        "--shared-prefix", type=_whole, default=0, metavar="N", help="tokens that all prompts begin with"
+    )
+    parser.add_argument("--adapters", metavar="mix|NAME", help="ask for this adapter, or for all in turn")
+    parser.add_argument("--endpoint", choices=("stream", "predict", "chat", "completions"), help="(the first there is)")
+    parser.add_argument("--repeat", action="store_true", help="ask the same again, so that kept answers may be given")
+    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the prompts (%(default)s)")
+    parser.add_argument("--url", metavar="URL", help="load a service that runs there; build and serve nothing")
+    parser.add_argument("--api-key-env", metavar="NAME", help="the variable with the key (service.auth's)")
+    parser.add_argument("--save", type=_path, metavar="FILE", help="keep what was measured, as JSON")
+    parser.add_argument("--compare", type=_path, metavar="FILE", help="show what is other than in this kept file")
+    parser.add_argument("--html", type=_path, metavar="FILE", help="write a page to look at")
+    parser.add_argument("--output-format", choices=("text", "json"), default="text", help="(%(default)s)")
+
+
 def _add_init(commands: _Commands) -> None:
     parser = _command(commands, "init", "write a commented spec for a model's folder")
     parser.add_argument("model", nargs="?", type=_path, metavar="MODEL_DIR", help="an MLX model or adapter to look at")
@@ -248,6 +277,32 @@ def _root(text: str) -> tuple[str, Path]:
         return name, Path(folder).expanduser().absolute()
     except (RuntimeError, OSError) as problem:
         raise argparse.ArgumentTypeError(f"'{folder}': {problem}") from problem
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (number := _whole(text)):
+        raise argparse.ArgumentTypeError("it must be 1 at least")
+    return number
+
+
+def _counts(text: str) -> list[int]:
+    counts = sorted({_count(part.strip()) for part in text.split(",")})
+    if counts[-1] > _MOST_CLIENTS:
+        raise argparse.ArgumentTypeError(f"more than {_MOST_CLIENTS} clients at once are too many for one computer")
+    return counts
+
+
+def _seconds(text: str) -> float:
+    number = float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text, re.ASCII) else 0.0
+    if not number:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds")
+    return number
 
 
 def _port(text: str) -> int:

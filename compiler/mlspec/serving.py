@@ -26,6 +26,7 @@ from mlspec.model.spec import Spec
 from mlspec.runners import Runner
 
 STOP_TIMEOUT_S = 20
+"""For a service that has nothing to do; what it has accepted may take as long again as its plan says."""
 _POLL_S = 0.1
 _PASSING = ("model_loading", "engine_stuck")
 """Codes of a service that may be healthy in a while (a slow computer's first token takes its time)."""
@@ -89,8 +90,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(command: list[str], bundle: Path, output: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """The serving process, in a session of its own so that Ctrl-C reaches it once, by us; stopped at the end.
+def running(
+    command: list[str], bundle: Path, output: IO[bytes] | None = None, *, drain_s: float = 0
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The serving process, in a session of its own so that Ctrl-C reaches it once, by us; stopped at the end, for which
+    it has `drain_s` more than a service that has nothing to do.
 
     SIGTERM, and the SIGHUP of a terminal that closes, end the block as Ctrl-C does: by KeyboardInterrupt.
     """
@@ -104,7 +108,7 @@ def running(command: list[str], bundle: Path, output: IO[bytes] | None = None) -
         try:
             yield process
         finally:
-            stop(process)
+            stop(process, STOP_TIMEOUT_S + drain_s)
 
 
 @contextmanager
@@ -122,14 +126,14 @@ def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes], timeout_s: float = STOP_TIMEOUT_S) -> None:
     """SIGTERM, and after a bounded wait SIGKILL to the whole session: no worker stays behind."""
     try:
         if process.poll() is None:
             process.terminate()
-            process.wait(STOP_TIMEOUT_S)
+            process.wait(timeout_s)
     except subprocess.TimeoutExpired:
-        sys.stderr.write(f"the service didn't end within {STOP_TIMEOUT_S} s: it is killed\n")
+        sys.stderr.write(f"the service didn't end within {timeout_s:g} s: it is killed\n")
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

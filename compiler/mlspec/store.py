@@ -100,7 +100,7 @@ class Store:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self.say("another build is quantizing a model: waiting for it")
+                self.say("another build is making a model: waiting for it")
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:

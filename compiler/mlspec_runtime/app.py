@@ -2,37 +2,70 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
+from mlspec_runtime.auth import OPEN_PATHS, keys_from
+from mlspec_runtime.cors import Cors
 from mlspec_runtime.documents import finish_document
-from mlspec_runtime.endpoints import Serving, docs_page, health, predict
+from mlspec_runtime.endpoints import Serving, batch, docs_page, health, predict
+from mlspec_runtime.entrance import Entrance, error_response
 from mlspec_runtime.errors import ServiceError, internal_error
-from mlspec_runtime.gate import Gate, RequestInfo, error_response
+from mlspec_runtime.gate import Gate
+from mlspec_runtime.generate.openai import routes
 from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import RuntimePlan
 from mlspec_runtime.protocol import Runner
+from mlspec_runtime.request_info import RequestInfo
 from mlspec_runtime.served_model import ServedModel
 from mlspec_runtime.validation import validation_error
+
+if TYPE_CHECKING:
+    from mlspec_runtime.tracing import Tracing
 
 ENDPOINTS: Mapping[str, Callable[[FastAPI, Serving], None]] = {
     "predict": predict.add_predict,
     "stream": predict.add_stream,
+    "batch": batch.add,
+    "chat": routes.add_chat,
+    "completions": routes.add_completions,
 }
 """Those that a plan may name."""
-OPERATIONS: Mapping[str, str] = {**predict.PATHS, **health.PATHS, **docs_page.PATHS}
+OPERATIONS: Mapping[str, str] = {
+    **predict.PATHS,
+    **batch.PATHS,
+    **routes.PATHS,
+    **health.PATHS,
+    **docs_page.PATHS,
+}
 OUTER_PATHS = ("/metrics", "/livez", "/readyz", "/healthz")
 """What BentoML answers to GET before the application is asked: what comes here has another method."""
 KNOWN_PATHS = frozenset((*OPERATIONS, *OUTER_PATHS))
+_NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+"""FastAPI's own, which a variable of the environment would switch on: with query strings and texts of exceptions."""
+_OPEN_PATHS = OPEN_PATHS | docs_page.PATHS.keys()
 
 
-def create_app(plan: RuntimePlan, runner: Runner, model: ServedModel, metrics: Metrics) -> ASGIApp:
-    """The whole application of a bundle. Endpoints that the plan doesn't name are not there."""
+def create_app(
+    plan: RuntimePlan,
+    runner: Runner,
+    model: ServedModel,
+    metrics: Metrics,
+    *,
+    environment: Mapping[str, str] = os.environ,
+    tracing: Callable[[], Tracing | None] = lambda: None,
+) -> ASGIApp:
+    """The whole application of a bundle. Endpoints that the plan doesn't name are not there. The API keys are in the
+    environment, if the plan asks for some; `tracing` is asked at each request.
+    """
     service = plan.service
     app = FastAPI(
         title=service.name,
@@ -42,6 +75,7 @@ def create_app(plan: RuntimePlan, runner: Runner, model: ServedModel, metrics: M
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
     )
     serving = Serving(plan, runner, model, metrics)
     _add_error_handlers(app, metrics)
@@ -49,9 +83,21 @@ def create_app(plan: RuntimePlan, runner: Runner, model: ServedModel, metrics: M
     for name, add in ENDPOINTS.items():
         if name in plan.endpoints:
             add(app, serving)
+    if {"chat", "completions"} & set(plan.endpoints):
+        routes.add_models(app, serving)
     docs_page.add(app, serving)
-    finish_document(app)
-    return Gate(app, limits=plan.limits, metrics=metrics, operations=OPERATIONS)
+    finish_document(app, keys=plan.auth is not None, open_paths=_OPEN_PATHS)
+    entrance: ASGIApp = Entrance(
+        app,
+        limits=plan.limits,
+        metrics=metrics,
+        keys=keys_from(plan.auth, environment),
+        open_paths=_OPEN_PATHS,
+        log_prompts=plan.logging.prompts,
+    )
+    # Outside of the keys, which a browser doesn't send as it asks whether it may; inside of the gate, which counts all.
+    outer = Cors(entrance, plan.cors_origins) if plan.cors_origins else entrance
+    return Gate(outer, metrics=metrics, operations=OPERATIONS, log_prompts=plan.logging.prompts, tracing=tracing)
 
 
 def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:

@@ -11,8 +11,10 @@ import signal
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
@@ -22,17 +24,30 @@ from bentoml.exceptions import BentoMLException, NotFound
 from prometheus_client import REGISTRY
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mlspec_runtime import logs
 from mlspec_runtime.app import KNOWN_PATHS, create_app
+from mlspec_runtime.auth import key_problem
+from mlspec_runtime.draining import Draining, OpenRequests
+from mlspec_runtime.ending import end_gently
+from mlspec_runtime.exchange import STRAIGHT_SEND
 from mlspec_runtime.heat.watch import HeatWatch, planned_reader
 from mlspec_runtime.metrics import Metrics
-from mlspec_runtime.plan import PlanError, load_plan
+from mlspec_runtime.plan import PlanError, RuntimePlan, load_plan
+from mlspec_runtime.response_cache import caching
 from mlspec_runtime.served_model import ServedModel, create_runner, environment_error, missing_environment
+from mlspec_runtime.starts import Starts
+from mlspec_runtime.supervision import Supervision, end_process
+
+if TYPE_CHECKING:
+    from mlspec_runtime.tracing import Tracing
 
 LOG = logging.getLogger("mlspec.bento")
 _ASKED_FOR = "mlspec.path"
 PARENT_POLL_S = 2.0
 LOG_LEVEL_VARIABLE = "MLSPEC_LOG_LEVEL"
 _METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""In a worker: a folder that lasts as long as the `bentoml serve` that started it."""
+_STARTS_FILE = "mlspec-starts.json"
 _NO_TELEMETRY_VARIABLE = "BENTOML_DO_NOT_TRACK"
 
 
@@ -47,7 +62,8 @@ class BoundedTraffic(instruments.RunnerTrafficMetricsMiddleware):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if "path" in scope:
             known = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
-            scope = {**scope, "path": known, _ASKED_FOR: scope["path"]}
+            # No mount of Starlette's matches a line end: BentoML would answer, in its own shape.
+            scope = {**scope, "path": known, _ASKED_FOR: scope["path"].replace("\n", "\r"), STRAIGHT_SEND: send}
         await super().__call__(scope, receive, send)
 
 
@@ -70,18 +86,36 @@ class Bundle:
         plan = load_plan(folder)
         for name, value in plan.environment.set.items():
             os.environ.setdefault(name, value)
+        configure_logs = partial(logs.configure, plan.logging, plan.service, tracing=plan.tracing)
+        configure_logs()
         metrics = Metrics(plan, REGISTRY)
-        runner = create_runner(plan, folder, metrics)
+        runner = caching(plan, folder, create_runner(plan, folder, metrics), metrics, os.environ)
         heat = HeatWatch(plan, runner, metrics, reader=planned_reader(plan.governor))
         self.plan = plan
-        self.model = ServedModel(plan, folder, runner, metrics, _in_model_store, heat)
-        self.app: ASGIApp = create_app(plan, runner, self.model, metrics)
+        # Again once all libraries are imported: some bring handlers of their own.
+        self.model = ServedModel(plan, folder, runner, metrics, _in_model_store, heat, _starts(), configure_logs)
+        self._requests = OpenRequests(create_app(plan, runner, self.model, metrics, tracing=_tracing(plan)))
+        self._supervision = Supervision(self.model.fault, self.model.fail, end=end_process)
+        self.app: ASGIApp = self._requests
+
+    def start(self) -> None:
+        """Begin to load the model, to watch over it, and to end gently when told. On the main thread's event loop."""
+        self.model.start(os.environ)
+        self._supervision.start()
+        end_gently(Draining(self.model, self._requests, self.plan.limits.drain_s), self.plan.limits.drain_s)
+
+    def close(self) -> None:
+        """Free the model; blocks for some seconds at most."""
+        self._supervision.stop()
+        self.model.close()
 
     def check_environment(self) -> None:
         """Raises BentoMLException if a variable that must be set is not."""
         missing = missing_environment(self.plan, os.environ)
         if missing:
             raise BentoMLException(environment_error(missing).message)
+        if problem := key_problem(self.plan.auth, os.environ):
+            raise BentoMLException(problem)
 
 
 class BundleService:
@@ -99,13 +133,13 @@ class BundleService:
     @bentoml.on_startup  # type: ignore[untyped-decorator]
     def start(self) -> None:
         """Begin to load the model. The service answers meanwhile: /health and /predict with 503."""
-        self.bundle.model.start(os.environ)
+        self.bundle.start()
         threading.Thread(target=_end_with_parent, name="mlspec-parent", daemon=True).start()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def stop(self) -> None:
-        """Free the model. The server has let the requests in flight end before."""
-        await asyncio.to_thread(self.bundle.model.close)
+        """Free the model. The requests in flight have ended before."""
+        await asyncio.to_thread(self.bundle.close)
 
     async def __is_ready__(self) -> bool:
         """What /readyz answers."""
@@ -142,6 +176,11 @@ def _own_metrics_folder() -> None:
     BentoMLContainer.prometheus_multiproc_dir.set(folder)
 
 
+def _starts() -> Starts | None:
+    folder = os.environ.get(_METRICS_VARIABLE)
+    return Starts(Path(folder, _STARTS_FILE)) if folder else None
+
+
 def _end_with_parent() -> None:
     """A `bentoml serve` that is killed leaves its worker behind, with the port and the model: end it, too."""
     parent = os.getppid()
@@ -149,6 +188,21 @@ def _end_with_parent() -> None:
         time.sleep(PARENT_POLL_S)
     LOG.error("the serving process has gone; ending")
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _tracing(plan: RuntimePlan) -> Callable[[], Tracing | None]:
+    """Made at the first request: BentoML knows by then what the service is called."""
+    if not plan.tracing:
+        return lambda: None
+
+    @cache
+    def made() -> Tracing:
+        # Imports the exporter's packages.
+        from mlspec_runtime.tracing import Tracing
+
+        return Tracing(BentoMLContainer.tracer_provider.get(), plan)
+
+    return made
 
 
 def _in_model_store(tag: str) -> Path | None:

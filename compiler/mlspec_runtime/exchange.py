@@ -5,60 +5,103 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable
-from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from mlspec_runtime.errors import ServiceError
-from mlspec_runtime.gate import RequestInfo, client_left
+from mlspec_runtime.errors import ServiceError, client_left
 from mlspec_runtime.metrics import Metrics
-from mlspec_runtime.protocol import Runner
+from mlspec_runtime.redaction import BODIES
+from mlspec_runtime.request_info import RequestInfo
 from mlspec_runtime.submission import Output, Submission
 
-T = TypeVar("T")
+
+class Asked(Protocol):
+    """What an exchange needs of a runner."""
+
+    async def submit(self, request: Any, request_id: str, *, stream: bool) -> Submission: ...
+    def cancel(self, submission: Submission) -> None: ...
+
+
+STRAIGHT_SEND = "mlspec.straight_send"
+"""In a request's scope: the server's own `send`, if there is one. The layers around the application look at an answer's
+begin and end alone, and each piece that passes them costs more than all else that is done for a token.
+"""
 
 
 class Exchange:
     """Waits for outputs until the deadline passes or the client leaves; then the runner is told to stop."""
 
-    def __init__(self, runner: Runner, request: Request, metrics: Metrics, timeout_s: float) -> None:
+    def __init__(self, runner: Asked, request: Request, metrics: Metrics, timeout_s: float) -> None:
         self.info: RequestInfo = request.state.info
         self._runner = runner
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._submission: Submission | None = None
+        self._end = asyncio.get_running_loop().create_future()
+        self._deadline = self._end.get_loop().call_later(self._left_s(), self._interrupt, self._too_late())
         self._gone = asyncio.ensure_future(_disconnected(request.receive))
+        self._gone.add_done_callback(self._left)
 
     async def begin(self, body: BaseModel, *, stream: bool) -> None:
-        """Hand the request to the runner. Raises ServiceError."""
-        work = self._runner.submit(body, self.info.request_id, stream=stream)
-        self._submission = await self._within_bounds(work)
+        """Hand the request to the runner. Raises ServiceError: what the runner says, 504 past the deadline, 499 without
+        a client.
+        """
+        self.info.begun(body)
+        work = asyncio.ensure_future(self._runner.submit(body, self.info.request_id, stream=stream))
+        work.add_done_callback(self._submitted)
+        try:
+            await asyncio.wait({work, self._end}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise self._end.result()
+            work.result()
+        finally:
+            work.cancel()
+
+    def _submitted(self, work: asyncio.Task[Submission]) -> None:
+        """Known at once, so that `close` frees its place even if whoever waits for it is cancelled in this moment."""
+        if work.cancelled() or work.exception() is not None:
+            return
+        self._submission = work.result()
+        BODIES.keep(self.info, self._submission)
+        if self._end.done():
+            self._submission.interrupt(self._end.result())
 
     async def output(self) -> Output:
-        """The next output. Raises ServiceError: what the runner says, 504 past the deadline, 499 without a
-        client.
-        """
-        assert self._submission is not None  # noqa: S101 - begin comes first
-        output = await self._within_bounds(self._submission.output())
+        """The next output. Raises ServiceError, as `begin`."""
+        return self._counted(await self._begun.output())
+
+    def ready(self) -> Output | None:
+        """The next output if it has come by now: what can be sent together costs less."""
+        output = self._begun.ready()
+        return None if output is None else self._counted(output)
+
+    def _counted(self, output: Output) -> Output:
+        self.info.answered(output)
         if output.measures is not None:
             self._metrics.computed(output.measures)
         return output
 
-    async def _within_bounds(self, work: Awaitable[T]) -> T:
-        task = asyncio.ensure_future(work)
-        try:
-            left_s = self.info.arrived_at + self._timeout_s - time.monotonic()
-            await asyncio.wait({task, self._gone}, timeout=max(0.0, left_s), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            raise client_left() if self._gone.done() else self._too_late()
-        finally:
-            task.cancel()
+    @property
+    def _begun(self) -> Submission:
+        assert self._submission is not None  # noqa: S101 - begin comes first
+        return self._submission
+
+    def _left_s(self) -> float:
+        return max(0.0, self.info.arrived_at + self._timeout_s - time.monotonic())
+
+    def _left(self, gone: asyncio.Future[None]) -> None:
+        if not gone.cancelled():
+            self._interrupt(client_left())
+
+    def _interrupt(self, reason: ServiceError) -> None:
+        if not self._end.done():
+            self._end.set_result(reason)
+            if self._submission is not None:
+                self._submission.interrupt(reason)
 
     def _too_late(self) -> ServiceError:
         message = f"no whole answer within {self._timeout_s:g} s; ask for less, or later"
@@ -67,13 +110,13 @@ class Exchange:
     def failed(self, error: ServiceError) -> dict[str, Any]:
         """Count an error that came too late for an HTTP status; the answer is its body."""
         self._metrics.error(self.info.operation, error.code)
+        self.info.error_code = error.code
         return error.body(self.info.operation, self.info.request_id)
 
     async def close(self) -> None:
         """Free the place in the engine, if it isn't free by now."""
+        self._deadline.cancel()
         self._gone.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._gone
         if self._submission is not None:
             self._runner.cancel(self._submission)
 
@@ -84,7 +127,8 @@ async def _disconnected(receive: Receive) -> None:
 
 
 class EventStream(Response):
-    """Server-sent events: the outputs of an exchange, the first of which is there already.
+    """Server-sent events: the outputs of an exchange, the first of which is there already. What has come by the time of
+    sending goes out in one piece. Subclasses have events of another form.
 
     Waiting for the first output before the head is sent lets errors until then have their own HTTP status.
     """
@@ -99,26 +143,41 @@ class EventStream(Response):
         self._exchange = exchange
         self._first = first
 
+    def event(self, output: Output) -> bytes:
+        """An output as it is sent."""
+        return f"event: {output.event}\ndata: {output.data.model_dump_json()}\n\n".encode()
+
+    def error(self, body: dict[str, Any]) -> bytes:
+        """An error as it is sent; nothing follows it."""
+        return f"event: error\ndata: {json.dumps(body, ensure_ascii=False, separators=(',', ':'))}\n\n".encode()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await self._send_events(send)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send_events(scope.get(STRAIGHT_SEND, send), send)
         finally:
             await self._exchange.close()
 
-    async def _send_events(self, send: Send) -> None:
-        output = self._first
-        try:
-            while True:
-                await _send_event(send, output.event, output.data.model_dump(mode="json"))
-                if output.final:
-                    return
-                output = await self._exchange.output()
-        except ServiceError as error:
-            await _send_event(send, "error", self._exchange.failed(error))
+    async def _send_events(self, send_piece: Send, send_last: Send) -> None:
+        output: Output | None = self._first
+        more = True
+        while more:
+            events: list[bytes] = []
+            try:
+                output = output or await self._exchange.output()
+                more = self._add_ready(output, events)
+            except ServiceError as error:
+                events.append(self.error(self._exchange.failed(error)))
+                more = False
+            send = send_piece if more else send_last
+            await send({"type": "http.response.body", "body": b"".join(events), "more_body": more})
+            output = None
 
-
-async def _send_event(send: Send, event: str, data: Any) -> None:
-    text = f"event: {event}\ndata: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
-    await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
+    def _add_ready(self, output: Output | None, events: list[bytes]) -> bool:
+        """Add what is there; False with the last one."""
+        while output is not None:
+            events.append(self.event(output))
+            if output.final:
+                return False
+            output = self._exchange.ready()
+        return True

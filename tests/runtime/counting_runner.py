@@ -56,10 +56,10 @@ class CountingModel:
         self.prefill_steps: list[int] = []
         self.sizes: list[int] = []
 
-    def select_adapter(self, name: str) -> None:
-        raise AssertionError("there is one adapter only")
+    def admits(self, adapter: str) -> bool:
+        return True
 
-    def start(self, prompt: Sequence[int], sampling: Sampling) -> Started:
+    def start(self, prompt: Sequence[int], sampling: Sampling, adapter: str) -> Started:
         row = next(self._ids)
         self._rows[row] = [prompt[0], sampling.max_tokens]
         return Started(row)
@@ -81,6 +81,9 @@ class CountingModel:
         del self._rows[row]
         return Step(row, state[0], "length")
 
+    def settle(self) -> None:
+        pass
+
     def read_prompts_by(self, tokens: int) -> None:
         if self.prefill_steps[-1:] != [tokens]:
             self.prefill_steps.append(tokens)
@@ -90,6 +93,9 @@ class CountingModel:
 
     def memory_bytes(self) -> Mapping[str, int]:
         return {"rows": 8 * len(self._rows)}
+
+    def counts(self) -> Mapping[str, int]:
+        return {}
 
     def reset(self) -> None:
         self._rows.clear()
@@ -147,7 +153,7 @@ class CountingRunner:
         self._engine.throttle(concurrency, allowance.prefill_step)
 
     def vitals(self) -> Vitals:
-        return Vitals(self._engine.memory_bytes(), self._engine.paces())
+        return Vitals(self._engine.memory_bytes(), self._engine.paces(), self._engine.counts())
 
     def close(self) -> None:
         self._engine.close()

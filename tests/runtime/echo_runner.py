@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats, Vi
 from mlspec_runtime.submission import Measures, Output, Submission
 from mlspec_runtime.waiting_room import WaitingRoom
 
+LOG = logging.getLogger("mlspec.echo")
+
 
 class EchoRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -24,7 +27,7 @@ class EchoRequest(BaseModel):
     pause_s: float = 0.0
     """Between two words."""
     fail: str = ""
-    """`known`, `unknown` or `late`: how it shall go wrong."""
+    """`known`, `unknown`, `repeats`, `crash` or `late`: how it shall go wrong."""
 
 
 class EchoResponse(BaseModel):
@@ -74,6 +77,8 @@ class EchoRunner:
             raise ServiceError("too_loud", "not so loud", 400, field="text")
         if request.fail == "unknown":
             raise RuntimeError("secret detail")
+        if request.fail == "repeats":
+            raise RuntimeError(f"can't make anything of {request.text!r}")
         job = Job(request_id, request, stream=stream)
         self._room.enter(job)
         return job
@@ -126,11 +131,22 @@ class EchoRunner:
                 return
             if job.stream:
                 job.put(Output("word", Word(text=word)))
+        if job.request.fail == "crash":
+            self._crash(job)
+            return
         if job.request.fail == "late":
             job.put(ServiceError("engine_error", "it broke", 500))
             return
         answer = EchoResponse(text=" ".join(words), words=len(words))
         job.put(Output("done", answer, final=True, measures=Measures(0.0, 0.1, len(words), len(words))))
+
+    def _crash(self, job: Job) -> None:
+        """Fail as an engine does: its thread tells the log, and the client that it broke."""
+        try:
+            raise RuntimeError(f"no word for {job.request.text!r}")
+        except RuntimeError:
+            LOG.exception("a step failed")
+            job.put(ServiceError("engine_error", "it broke", 500))
 
 
 def create(context: RunnerContext) -> EchoRunner:

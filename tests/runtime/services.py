@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,8 @@ from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import parse_plan
 from mlspec_runtime.protocol import Runner
 from mlspec_runtime.served_model import ServedModel, create_runner
+from mlspec_runtime.starts import Starts
+from mlspec_runtime.tracing import Tracing
 from runtime.bundles import runtime_block
 
 ECHO = {"name": "echo", "module": "runtime.echo_runner"}
@@ -45,7 +47,12 @@ class Service:
 
 
 def build(
-    bundle: Path, block: Mapping[str, Any], reader: Reader | None = None, clock: Clock = time.monotonic
+    bundle: Path,
+    block: Mapping[str, Any],
+    reader: Reader | None = None,
+    clock: Clock = time.monotonic,
+    starts: Starts | None = None,
+    **app: Any,
 ) -> tuple[ASGIApp, Runner, ServedModel, CollectorRegistry]:
     """Make the application of a `runtime` block; nothing is loaded."""
     plan = parse_plan({"runtime": block})
@@ -53,8 +60,8 @@ def build(
     metrics = Metrics(plan, registry)
     runner = create_runner(plan, bundle, metrics)
     heat = HeatWatch(plan, runner, metrics, reader=reader or NoReader(), clock=clock)
-    model = ServedModel(plan, bundle, runner, metrics, lambda tag: None, heat)
-    return create_app(plan, runner, model, metrics), runner, model, registry
+    model = ServedModel(plan, bundle, runner, metrics, lambda tag: None, heat, starts)
+    return create_app(plan, runner, model, metrics, **app), runner, model, registry
 
 
 @asynccontextmanager
@@ -67,6 +74,8 @@ async def running(
     required: Sequence[str] = (),
     reader: Reader | None = None,
     clock: Clock = time.monotonic,
+    starts: Starts | None = None,
+    tracing: Callable[[], Tracing | None] = lambda: None,
     **changes: Any,
 ) -> AsyncIterator[Service]:
     """The echo service, started (and loaded, unless told not to `wait`)."""
@@ -75,7 +84,9 @@ async def running(
         "environment": {"set": {}, "required": list(required)},
     }
     block = runtime_block(**{**parts, **changes})
-    app, runner, model, registry = build(bundle, block, reader, clock)
+    app, runner, model, registry = build(
+        bundle, block, reader, clock, starts, environment=environment or {}, tracing=tracing
+    )
     model.start(environment or {})
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:

@@ -52,12 +52,14 @@ class Counting:
         self.steps = threading.Semaphore(0)
         self._ids = itertools.count()
 
-    def select_adapter(self, name: str) -> None:
-        assert not self.rows, "a swap with rows in flight"
-        self.adapter = name
-        self.swaps.append(name)
+    def admits(self, adapter: str) -> bool:
+        return not self.rows or adapter == self.adapter
 
-    def start(self, prompt: Sequence[int], sampling: Sampling) -> Started:
+    def start(self, prompt: Sequence[int], sampling: Sampling, adapter: str) -> Started:
+        if adapter != self.adapter:
+            assert not self.rows, "a swap with rows in flight"
+            self.adapter = adapter
+            self.swaps.append(adapter)
         if prompt[0] < 0:
             raise ValueError("negative")
         row = next(self._ids)
@@ -85,11 +87,17 @@ class Counting:
         del self.rows[row]
         return Step(row, state[0], "length" if state[0] != 10 else "stop")
 
+    def settle(self) -> None:
+        pass
+
     def read_prompts_by(self, tokens: int) -> None:
         self.prefill_step = tokens
 
     def memory_bytes(self) -> Mapping[str, int]:
         return {"rows": len(self.rows)}
+
+    def counts(self) -> Mapping[str, int]:
+        return {}
 
     def detokenizer(self) -> Digits:
         return Digits()

@@ -300,7 +300,7 @@ def test_a_dead_engine_fails_requests_and_health(adapters: dict[str, Path]) -> N
         with pytest.raises(ServiceError) as later:
             await ask(runner)
         assert first.value.code == later.value.code == "engine_dead"
-        with pytest.raises(ServiceError, match="restart the service"):
+        with pytest.raises(ServiceError, match="thread has ended"):
             await runner.health(5)
 
     asyncio.run(check())
@@ -346,12 +346,18 @@ def test_an_answer_ends_at_the_context(adapters: dict[str, Path]) -> None:
     runner.close()
 
 
-def test_adapters_of_two_kinds_are_refused(adapters: dict[str, Path], tmp_path: Path) -> None:
+def test_a_whole_fine_tune_beside_an_adapter_is_refused(adapters: dict[str, Path], tmp_path: Path) -> None:
+    whole = made_adapter(tmp_path / "whole", "full", seed=1)
+    with pytest.raises(ServiceError, match="support is lora, whole is full"):
+        make_runner({"support": adapters["support"], "whole": whole})
+
+
+def test_dora_without_magnitudes_is_refused(adapters: dict[str, Path], tmp_path: Path) -> None:
     dora = tmp_path / "dora"
     shutil.copytree(adapters["support"], dora)
     config = json.loads((dora / "adapter_config.json").read_text())
     (dora / "adapter_config.json").write_text(json.dumps(config | {"fine_tune_type": "dora"}))
-    with pytest.raises(ServiceError, match="support is lora, dora is dora"):
+    with pytest.raises(ServiceError, match=r"'dora' has no tensor .*\.m;"):
         make_runner({"support": adapters["support"], "dora": dora})
 
 

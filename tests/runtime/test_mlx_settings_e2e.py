@@ -15,11 +15,11 @@ import pytest
 
 from mlspec.runners.mlx_lm import runtime
 from mlspec_runtime.errors import ServiceError
-from mlspec_runtime.generate.job import Step
 from mlspec_runtime.generate.messages import GenerateResponse, Sampling
 from mlspec_runtime.heat.allowance import Allowance
 from models.blas import environment, preload
-from models.shapes import SHAPES, Shape, network
+from models.shapes import SHAPES, Shape
+from runtime.adapted import Loaded, Together
 from runtime.test_mlx_e2e import MODELS, PROMPTS, Oracle, all_of, make_runner, other_adapter, same
 
 pytestmark = pytest.mark.e2e
@@ -138,28 +138,14 @@ def test_every_kind_of_cache_can_be_reused(name: str) -> None:
 class BatchOf:
     """A small network of some shape in the runner's batch, without a tokenizer."""
 
-    stop_tokens: tuple[int, ...] = ()
-
     def __init__(self, shape: Shape, prompt_cache_bytes: int) -> None:
-        import mlx.core as mx
-
-        from mlspec.runners.mlx_lm.runtime_mlx import BatchedModel
-
-        mx.random.seed(1)
-        self.model = network(shape)
-        loaded: Any = self
-        self._batch = BatchedModel(loaded, concurrency=4, prefill_step=64, prompt_cache_bytes=prompt_cache_bytes)
-
-    def wire(self) -> None:
-        """No limit was planned."""
+        self._batch = Together(Loaded(shape, {}), prefill_step=64, prompt_cache_bytes=prompt_cache_bytes)
 
     def answer(self, prompt: list[int]) -> tuple[list[int], int]:
         """Twelve tokens, and how many of the prompt's were reused."""
-        started = self._batch.start(prompt, Sampling(max_tokens=12))
-        steps: list[Step] = []
-        while not steps or steps[-1].finish_reason is None:
-            steps += self._batch.step()
-        return [step.token for step in steps], started.reused_tokens
+        row = self._batch.start(prompt, "base", 12)
+        self._batch.finish()
+        return self._batch.answers[row], self._batch.reused[row]
 
 
 @pytest.mark.parametrize("step", [7, 64, 4096])
@@ -183,7 +169,7 @@ def test_the_pace_is_known_after_answers(plain: runtime.MlxLmRunner) -> None:
     paces = plain.vitals().paces
     assert {pace.kind.rows for pace in paces} == {1}
     assert 50 <= sum(pace.tokens for pace in paces) <= 59
-    assert set(plain.vitals().memory_bytes) == {"active", "cache", "peak", "prompt_cache"}
+    assert set(plain.vitals().memory_bytes) == {"active", "cache", "peak", "limit", "prompt_cache", "adapters"}
 
 
 def in_16_bits(folder: Path, *, bits: int | None) -> Path:
@@ -202,6 +188,7 @@ def test_weights_are_cast_as_they_are_loaded(bits: int | None, tmp_path: Path, a
     import mlx.core as mx
     from mlx.utils import tree_flatten
 
+    from mlspec.runners.mlx_lm.runtime_adapted_layers import AdaptedLayer
     from mlspec.runners.mlx_lm.runtime_loaded import LoadedModel
     from mlspec.runners.mlx_lm.runtime_settings import Settings
 
@@ -210,10 +197,10 @@ def test_weights_are_cast_as_they_are_loaded(bits: int | None, tmp_path: Path, a
         settings = Settings(64, ("support",), "support", None, Sampling(1), dtype=dtype)  # type: ignore[arg-type]
         loaded = LoadedModel(folder, {"support": adapters["support"]}, settings)
         tensors = dict(tree_flatten(loaded.model.parameters()))
-        own = {name: tensor for name, tensor in tensors.items() if "lora" not in name}
-        assert {t.dtype for t in own.values()} == {expected} | ({mx.uint32} if bits else set())
+        assert {t.dtype for t in tensors.values()} == {expected} | ({mx.uint32} if bits else set())
         if dtype:
-            assert {t.dtype for name, t in tensors.items() if "lora" in name} == {mx.float32}
+            adapted: list[Any] = [m.tensors for m in loaded.model.modules() if isinstance(m, AdaptedLayer)]
+            assert {array.dtype for layer in adapted for array in layer.arrays} == {mx.float32}
             logits = loaded.model(mx.array([[1, 2, 3]]))
             assert logits.dtype == mx.float32
         loaded.close()
@@ -241,11 +228,7 @@ def test_a_cache_that_cannot_be_quantized_is_refused_at_load() -> None:
 def test_families_without_a_quantized_cache_are_refused(name: str, why: str) -> None:
     from mlspec.runners.mlx_lm.runtime_sequences import SequencesModel
 
-    class Loaded:
-        model = network(SHAPES[name])
-        stop_tokens = (2,)
-
-    loaded: Any = Loaded()
+    loaded: Any = Loaded(SHAPES[name], {})
     with pytest.raises(ServiceError, match=why):
         SequencesModel(loaded, kv_bits=4, prefill_step=64)
 

@@ -75,14 +75,21 @@ SETS = (
 )
 
 
-# What mlspec_runtime imports on top; the environment's versions.
-RUNTIME_IMPORTS = ("prometheus-client", "pydantic", "uvicorn")
+# What mlspec_runtime imports on top, or has the files of; the environment's versions.
+RUNTIME_IMPORTS = (
+    "fastapi-swagger",
+    "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry-sdk",
+    "prometheus-client",
+    "pydantic",
+    "uvicorn",
+)
 
 
 def asked(owner: str, target: ConstraintSet) -> list[str]:
     """What an owner itself asks for; everything else in its files follows from it."""
     return {
-        "runners/mlx_lm": ["mlx-lm==0.32.2", f"mlx{target.mlx_extra}==0.32.4"],
+        "runners/mlx_lm": ["mlx-lm==0.32.2", f"mlx{target.mlx_extra}==0.32.4", "llguidance==1.9.1"],
         "runners/python": ["numpy"],
         "backends/bentoml": ["bentoml==1.4.39", "fastapi==0.165.0", *RUNTIME_IMPORTS],
     }[owner]

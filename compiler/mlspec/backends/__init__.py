@@ -30,7 +30,7 @@ class Backend(Protocol):
         """Path in the bundle to the template that it is rendered from."""
 
     def documents(self, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
-        """Path in the bundle to data that is written there as YAML."""
+        """Path in the bundle to data that is written there: as JSON where it ends in `.json`, else as YAML."""
 
     def command(self, python: str, host: str, port: int) -> list[str]:
         """The command that serves a bundle from its folder."""

@@ -14,6 +14,7 @@ from mlspec.bench.http_answer import HttpAnswer
 
 _END = b"[DONE]"
 _UNNAMED = "message"
+_LONGEST_CODE = 64
 
 
 @dataclass
@@ -119,7 +120,8 @@ def _take_whole(found: Content, data: Mapping[str, Any]) -> None:
         found.usage = data["usage"]
     found.from_cache = found.from_cache or data.get("cached") is True
     if error := data.get("error"):
-        found.error = str(error.get("code") or error.get("type") or "error") if isinstance(error, dict) else "error"
+        told = (error.get("code") or error.get("type")) if isinstance(error, dict) else None
+        found.error = str(told or "error")[:_LONGEST_CODE]
 
 
 def _text_of_chunk(data: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ def run(options: Namespace) -> int:
     command = checked.backend.command(sys.executable, address, options.port)
     shown = surroundings(options).shown(folder)
     sys.stderr.write(f"serving {shown} at {url_of(address, options.port)} (Ctrl-C ends it)\n")
-    with running(command, folder) as process:
+    with running(command, folder, drain_s=checked.spec.service.limits.drain_s) as process:
         try:
             code = process.wait()
         except KeyboardInterrupt:

@@ -54,7 +54,7 @@ def run(options: Namespace) -> int:
             key = api_key(checked.spec)
             outcomes = [_tried(test, number, url, process, key) for number, test in enumerate(tests, 1)]
         except CommandError:
-            sys.stderr.write(_tail(log))
+            sys.stderr.write(tail(log))
             raise
     failed = sum(bool(outcome.faults) for outcome in outcomes)
     print(f"{len(outcomes) - failed} passed, {failed} failed")
@@ -106,7 +106,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
-def _tail(log: IO[bytes]) -> str:
+def tail(log: IO[bytes]) -> str:
     """The end of what the service said: why it didn't start."""
     size = log.seek(0, 2)
     log.seek(max(0, size - _LOG_TAIL_BYTES))

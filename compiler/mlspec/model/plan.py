@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mlspec.model.facts import Facts, Located
 from mlspec.model.spec import Spec
@@ -79,13 +79,15 @@ class Speed:
 class Derivation:
     """A model that the package step makes from the spec's own, once: `key` is the digest of source and settings.
 
-    `bytes` is what its tensors will have, counted beforehand; `settings` is what the runner's `derive` reads.
+    `bytes` is what its tensors will have, counted beforehand; `settings` is what the runner's `derive` reads; `work` is
+    what the making is called.
     """
 
     role: str
     key: str
     settings: Mapping[str, Any]
     bytes: int
+    work: Literal["quantize", "convert"] = "quantize"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""quantize: the models that a plan wants made of others, made now or taken from the store. Only a build does it."""
+"""quantize: the models that a plan wants made of others (quantized, or converted from another format), made now or
+taken from the store. Only a build does it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from mlspec.digests import Digests
 from mlspec.errors import CommandError
 from mlspec.hardware.budget import gib
 from mlspec.model.bundle import Bundle
-from mlspec.model.document import Document
+from mlspec.model.document import Document, Pointer
 from mlspec.model.facts import ModelFacts
 from mlspec.model.plan import Derivation, Plan
 from mlspec.model_files import BadModelFileError, tensors
@@ -20,8 +22,6 @@ from mlspec.passes.inspect import ModelFaults
 from mlspec.passes.lock.writing import report_other_weights
 from mlspec.runners import Runner
 from mlspec.store import Recipe, Store
-
-_POINTER = ("quantization",)
 
 
 @runtime_checkable
@@ -57,7 +57,7 @@ class Workshop:
             return None
 
         def make(into: Path) -> None:
-            self.say(f"quantizing {_what(derivation)}: minutes, but once only\n")
+            self.say(f"{_told(derivation)}\n")
             deriver.derive(derivation, source, into)
 
         return self.store.obtain(Recipe(derivation.key, derivation.settings, content, derivation.bytes), make)
@@ -91,28 +91,57 @@ def _made(
     derivation: Derivation, plan: Plan, source: Path, deriver: Deriver, workshop: Workshop, faults: ModelFaults
 ) -> Path | None:
     facts = plan.resolved.facts.of(derivation.role)
+    pointer = _pointer(derivation, facts)
     try:
         made = workshop.made(derivation, facts, source, deriver)
         if made is None:
             report_other_weights(facts.ref, faults, faults.document.shown)
         else:
-            _check_size(made, derivation, faults)
+            _check_size(made, derivation, pointer, faults)
         return made
     except CommandError as problem:
-        faults.error(problem.code, problem.message, _POINTER, help=problem.help)
+        faults.error(problem.code, problem.message, pointer, help=problem.help)
     except BadModelFileError as problem:
-        message = f"what quantizing made of {derivation.role} is no model: {problem}"
-        faults.error("quantize-failed", message, _POINTER, help="quantize to other bits, or not at all")
+        _no_model(derivation, problem, pointer, faults)
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
-        message = f"{derivation.role} can't be quantized: {reason} ({problem.filename or workshop.store.folder})"
-        faults.error("quantize-failed", message, _POINTER, help=_remedy(problem, workshop.store.folder))
+        place = problem.filename or workshop.store.folder
+        message = f"{derivation.role} can't be {_done(derivation)}: {reason} ({place})"
+        _failed(derivation, message, pointer, _remedy(problem, workshop.store.folder), faults)
     return None
 
 
-def _what(derivation: Derivation) -> str:
+def _no_model(derivation: Derivation, problem: BadModelFileError, pointer: Pointer, faults: ModelFaults) -> None:
+    if derivation.work == "convert":
+        message = f"{derivation.role} can't be converted: {problem}"
+        _failed(derivation, message, pointer, "save the adapter again", faults)
+        return
+    message = f"what quantizing made of {derivation.role} is no model: {problem}"
+    _failed(derivation, message, pointer, "quantize to other bits, or not at all", faults)
+
+
+def _failed(derivation: Derivation, message: str, pointer: Pointer, help: str, faults: ModelFaults) -> None:
+    if derivation.work == "convert":
+        faults.error("conversion-failed", message, pointer, help=help)
+    else:
+        faults.error("quantize-failed", message, pointer, help=help)
+
+
+def _pointer(derivation: Derivation, facts: ModelFacts) -> Pointer:
+    """Where the spec asks for it: by `quantization`, or by naming a model of another format."""
+    return facts.ref.pointer if derivation.work == "convert" else ("quantization",)
+
+
+def _told(derivation: Derivation) -> str:
+    if derivation.work == "convert":
+        return f"converting {derivation.role}, {gib(derivation.bytes)}: once only"
     bits = derivation.settings.get("bits")
-    return f"{derivation.role}{f' to {bits} bits' if bits else ''}, {gib(derivation.bytes)}"
+    what = f"{derivation.role}{f' to {bits} bits' if bits else ''}, {gib(derivation.bytes)}"
+    return f"quantizing {what}: minutes, but once only"
+
+
+def _done(derivation: Derivation) -> str:
+    return "converted" if derivation.work == "convert" else "quantized"
 
 
 def _remedy(problem: OSError, store: Path) -> str:
@@ -124,10 +153,10 @@ def _remedy(problem: OSError, store: Path) -> str:
     return f"check its permissions, or {without}"
 
 
-def _check_size(made: Path, derivation: Derivation, faults: ModelFaults) -> None:
+def _check_size(made: Path, derivation: Derivation, pointer: Pointer, faults: ModelFaults) -> None:
     """Compare the made tensors' bytes with those that the plan counted beforehand, and its memory with them."""
     found = (tensors(path).values() for path in made.glob("*.safetensors"))
     made_bytes = sum(tensor.size_bytes for file in found for tensor in file)
     if made_bytes != derivation.bytes:
-        message = f"{derivation.role} has {made_bytes:,} bytes quantized, {derivation.bytes:,} were planned"
-        faults.warning("quantized-size", message, _POINTER, help="the memory plan is off by the difference: report it")
+        message = f"{derivation.role} has {made_bytes:,} bytes {_done(derivation)}, {derivation.bytes:,} were planned"
+        faults.warning("quantized-size", message, pointer, help="the memory plan is off by the difference: report it")

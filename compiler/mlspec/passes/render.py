@@ -39,7 +39,7 @@ class Renderer:
         if report.failed:
             return None
         files = {path: text.encode() for path, text in texts.items() if text is not None}
-        files |= {path: to_yaml(data) for path, data in backend.documents(plan).items()}
+        files |= {path: _dumped(path, data) for path, data in backend.documents(plan).items()}
         files |= copied
         files["requirements.txt"] = "".join(f"{line}\n" for line in plan.requirements).encode()
         files[MARK] = to_json(plan_document(plan, files))
@@ -77,6 +77,10 @@ class Renderer:
         file = str(self._folders.path(template) or template)
         help = f"compare it with: mlspec templates show {template}"
         report.error("template", problem, Span(file, line, 1, line, 1), help=help)
+
+
+def _dumped(path: str, data: Mapping[str, Any]) -> bytes:
+    return to_json(data) if path.endswith(".json") else to_yaml(data)
 
 
 def _copied(sources: Mapping[str, Path], report: Report) -> dict[str, bytes]:

@@ -48,6 +48,7 @@ def _decided(plan: Plan) -> dict[str, Any]:
         "backend": plan.spec.service.backend,
         "task": plan.task,
         "endpoints": list(plan.runtime["endpoints"]),
+        "needs_key": plan.runtime.get("auth") is not None,
         "system_packages": list(plan.system_packages),
         **{d.key.partition(".")[2]: d.value for d in plan.decisions if d.key.startswith("serving.")},
     }

@@ -16,6 +16,9 @@ from mlspec.runners.mlx_lm import facts
 
 HUB_NAME = re.compile(r"(?!.*(--|\.\.))[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 
+_MLX_LM = ("adapters.safetensors", "model", "mlx_lm.lora writes both into its --adapter-path")
+_PEFT = ("adapter_model.safetensors", "base_model_name_or_path", "PEFT's save_pretrained writes both")
+"""Of each format of adapters: its weights, the key of its configuration that names the base, and who writes it."""
 _CONVERT = "make an MLX model of the original: mlx_lm.convert --hf-path MODEL --mlx-path FOLDER"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -115,14 +118,14 @@ def _seen(file: Path) -> bool:
 
 def _adapter(folder: Path, shown: str) -> FoundModel:
     config = _configuration(folder / "adapter_config.json", shown)
-    if "peft_type" in config or "fine_tune_type" not in config:
-        message = f"{shown}: an adapter in PEFT's format, not in mlx_lm's"
-        help = "train it with mlx_lm.lora, or fuse it into its base model and convert that: mlx_lm.convert"
+    if "peft_type" not in config and "fine_tune_type" not in config:
+        message = f"{shown}: an adapter of another format, neither mlx_lm's nor PEFT's"
+        raise CommandError("model-format", message, "train it with mlx_lm.lora, or save it by PEFT's save_pretrained")
+    weights, key, help = _PEFT if "peft_type" in config else _MLX_LM
+    if not _is_file(folder / weights):
+        message = f"{shown}: adapter_config.json is there, {weights} is missing"
         raise CommandError("model-format", message, help)
-    if not _is_file(folder / "adapters.safetensors"):
-        message = f"{shown}: adapter_config.json is there, adapters.safetensors is missing"
-        raise CommandError("model-format", message, "mlx_lm.lora writes both into its --adapter-path")
-    base = config.get("model")
+    base = config.get(key)
     return FoundModel("adapter", base=base if isinstance(base, str) else None)
 
 

@@ -35,6 +35,8 @@ def add(app: FastAPI, serving: Serving) -> None:
             "running": stats.running,
             "capacity": asdict(stats.capacity or _as_planned(model.plan)),
             "heat": model.heat.told(),
+            "memory": model.heat.memory.told(),
+            "models": model.content,
         }
 
 

@@ -1,8 +1,7 @@
 """One thread that loads a language model, generates with it and closes it, many requests in a batch.
 
 A framework's streams and caches belong to the thread that made them, so nothing else touches the model.
-Requests join the running batch between two steps. A swap of adapters changes every row in flight: it waits
-until the batch is empty.
+Requests join the running batch between two steps, where the model admits their adapter beside those of the rows.
 """
 
 from __future__ import annotations
@@ -10,14 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.job import Job, LanguageModel, Step, final_output
-from mlspec_runtime.generate.messages import FinishReason, TokenEvent
 from mlspec_runtime.generate.transcript import Transcript
+from mlspec_runtime.generate.turns import Turns
 from mlspec_runtime.heat.pace import Kind, Pace, PaceMeter, kind_of
-from mlspec_runtime.submission import Output, Submission
+from mlspec_runtime.submission import Item, Output, Submission, deliver
 from mlspec_runtime.waiting_room import WaitingRoom
 
 LOG = logging.getLogger("mlspec.engine")
@@ -34,7 +33,8 @@ class Engine:
         self._pace = PaceMeter()
         self._rows: dict[int, Job] = {}
         self._adapter = "base"
-        self._round: frozenset[Job] = frozenset()
+        self._turns = Turns(lambda adapter: self._model.admits(adapter))
+        self._outgoing: list[tuple[Submission, Item]] = []
         self._opened = threading.Event()
         self._problem: BaseException | None = None
         self._model: LanguageModel
@@ -45,7 +45,7 @@ class Engine:
 
     @property
     def adapter(self) -> str:
-        """The adapter that the batch runs with."""
+        """The adapter of the request that was started last."""
         return self._adapter
 
     @property
@@ -87,6 +87,10 @@ class Engine:
         """What the opened model holds. From any thread."""
         return self._model.memory_bytes()
 
+    def counts(self) -> Mapping[str, int]:
+        """What the opened model has counted. From any thread."""
+        return self._model.counts()
+
     def close(self) -> None:
         """End the thread; what is queued or computed fails."""
         self._fail_all(ServiceError("shutting_down", "the service is shutting down", 503))
@@ -107,13 +111,13 @@ class Engine:
         # The thread ends here; without this the requests would wait for ever.
         except BaseException:
             LOG.exception("the engine's thread has died")
-            self._fail_all(ServiceError("engine_dead", "the engine has died; restart the service", 503))
+            self._fail_all(ServiceError("engine_dead", "the engine has died", 503))
         finally:
+            self._send()
             self._model.close()
 
     def _fail_all(self, reason: ServiceError) -> None:
-        for job in self._room.close(reason):
-            job.put(reason.again())
+        deliver([(job, reason.again()) for job in self._room.close(reason)])
 
     def _work(self) -> None:
         while self._rows or self._room.wait():
@@ -124,6 +128,22 @@ class Engine:
             self._admit()
             if self._rows:
                 self._advance()
+            self._send()
+            self._settle()
+
+    def _send(self) -> None:
+        """All that a step gave, at once: the event loop is woken once."""
+        outgoing, self._outgoing = self._outgoing, []
+        if outgoing:
+            deliver(outgoing)
+
+    def _settle(self) -> None:
+        try:
+            self._model.settle()
+        # As a step that failed.
+        except Exception as problem:  # noqa: BLE001
+            self._give_up_batch(problem)
+            self._send()
 
     def _drop_cancelled(self) -> None:
         rows = [row for row, job in self._rows.items() if job.cancelled]
@@ -137,46 +157,35 @@ class Engine:
             self._model.read_prompts_by(self._prefill_step)
 
     def _admit(self) -> None:
-        waiting = self._room.waiting()
-        if not self._rows and waiting and self._round.isdisjoint(waiting):
-            self._begin_round(waiting)
-        # Less than none, after a lower bound was set with more in the batch.
-        free = max(0, self._concurrency - len(self._rows))
-        for job in self._room.begin(self._admissible(waiting)[:free]):
-            self._start(job)
+        # There are more rows than that for a while, after a lower bound was set.
+        waiting = list(self._room.waiting()) if len(self._rows) < self._concurrency else []
+        while waiting and len(self._rows) < self._concurrency:
+            job = self._turns.next(waiting)
+            if job is None:
+                return
+            waiting.remove(job)
+            is_new = all(other.adapter != job.adapter for other in self._rows.values())
+            # Unless it has left meanwhile.
+            if self._room.begin([job]) and self._start(job):
+                self._turns.began(job, waiting, is_new=is_new)
 
-    def _begin_round(self, waiting: Sequence[Job]) -> None:
-        """Serve the adapter of the one who waits longest, to all who wait for it by now. Those who come for
-        it later stand behind whoever was there before them, so no adapter can keep another out.
-        """
-        adapter = waiting[0].adapter
-        if adapter != self._adapter:
-            self._model.select_adapter(adapter)
-            self._adapter = adapter
-        self._round = frozenset(job for job in waiting if job.adapter == adapter)
-
-    def _admissible(self, waiting: Sequence[Job]) -> list[Job]:
-        others_wait = False
-        jobs = []
-        for job in waiting:
-            if job.adapter != self._adapter:
-                others_wait = True
-            elif not others_wait or job in self._round:
-                jobs.append(job)
-        return jobs
-
-    def _start(self, job: Job) -> None:
+    def _start(self, job: Job) -> bool:
         job.began_at = time.monotonic()
         try:
-            started = self._model.start(job.prompt, job.sampling)
+            started = self._model.start(job.prompt, job.sampling, job.adapter)
+        except ServiceError as error:
+            self._end(job, error)
+            return False
         # One request that the framework refuses must not end the others.
         except Exception:
             LOG.exception("request %s could not be started", job.request_id)
             self._end(job, _engine_error())
-            return
-        job.transcript = Transcript(self._model.detokenizer(), job.sampling.stop)
+            return False
+        self._adapter = job.adapter
+        job.transcript = Transcript(self._model.detokenizer(), job.sampling.stop, job.format)
         job.reused_tokens = started.reused_tokens
         self._rows[started.row] = job
+        return True
 
     def _advance(self) -> None:
         began_at = time.monotonic()
@@ -214,12 +223,14 @@ class Engine:
         transcript = job.transcript
         assert transcript is not None  # noqa: S101 - set in _start
         if job.first_token_at is None:
-            job.first_token_at = time.monotonic()
-        text = transcript.add(step.token) if step.finish_reason != "stop" else ""
+            job.first_token_at = self.progress_at
+        if step.finish_reason != "stop":
+            transcript.add(step.token, step.logprobs)
         if step.finish_reason is not None:
-            text += transcript.finish()
-        if text and job.stream:
-            job.put(Output("token", TokenEvent(text=text, tokens=transcript.take_tokens())))
+            transcript.finish()
+        event = transcript.take() if job.stream else None
+        if event is not None:
+            self._outgoing.append((job, Output("token", event)))
         if step.finish_reason is not None or transcript.stopped:
             self._finish(step, job, transcript)
 
@@ -227,13 +238,13 @@ class Engine:
         del self._rows[step.row]
         if step.finish_reason is None:
             self._model.drop([step.row])
-        reason: FinishReason = "stop" if transcript.stopped else step.finish_reason or "stop"
+        reason = transcript.reason(step.finish_reason or "stop")
         self._end(job, final_output(job, transcript, reason))
 
     def _end(self, job: Job, item: Output | ServiceError) -> None:
         took_s = None if isinstance(item, ServiceError) else time.monotonic() - job.began_at
         self._room.leave(job, took_s=took_s)
-        job.put(item)
+        self._outgoing.append((job, item))
 
 
 def _engine_error() -> ServiceError:

@@ -5,20 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from mlspec_runtime.errors import ServiceError
+from mlspec_runtime.generate.formats import unfollowed_format
 from mlspec_runtime.generate.messages import FinishReason, GenerateResponse, Sampling, Timings, Usage
-from mlspec_runtime.generate.transcript import Detokenizer, Transcript
+from mlspec_runtime.generate.transcript import Detokenizer, Format, Transcript
 from mlspec_runtime.submission import Measures, Output, Submission
+
+if TYPE_CHECKING:
+    from mlspec_runtime.generate.messages import TokenLogprobs
 
 
 @dataclass(frozen=True)
 class Step:
-    """One token of one request. The token of a `stop` is the model's end token and no part of the answer."""
+    """One token of one request. The token of a `stop` is the model's end token and no part of the answer. `logprobs`
+    is there if the request's sampling asks for it.
+    """
 
     row: int
     token: int
     finish_reason: FinishReason | None
+    logprobs: TokenLogprobs | None = None
 
 
 @dataclass(frozen=True)
@@ -32,17 +40,22 @@ class Started:
 class LanguageModel(Protocol):
     """A loaded model with a batch of rows, used by the engine's thread alone, but for `memory_bytes`."""
 
-    def select_adapter(self, name: str) -> None:
-        """Generate with this adapter from now on. The batch is empty."""
+    def admits(self, adapter: str) -> bool:
+        """Whether a request for this adapter can join the rows that are computed now. Always where there are none."""
 
-    def start(self, prompt: Sequence[int], sampling: Sampling) -> Started:
-        """Put a request into the batch."""
+    def start(self, prompt: Sequence[int], sampling: Sampling, adapter: str) -> Started:
+        """Put a request into the batch, which admits its adapter. Raises ServiceError, as when the adapter can't be
+        loaded.
+        """
 
     def drop(self, rows: Sequence[int]) -> None:
         """Take rows out of the batch before they have ended."""
 
     def step(self) -> list[Step]:
         """Compute the next token of each row that has its prompt behind it. Ended rows leave the batch."""
+
+    def settle(self) -> None:
+        """Do what could wait until the tokens of the last step were on their way."""
 
     def read_prompts_by(self, tokens: int) -> None:
         """Read prompts in steps of so many tokens from now on; never more than it began with."""
@@ -53,6 +66,9 @@ class LanguageModel(Protocol):
     def memory_bytes(self) -> Mapping[str, int]:
         """What it holds now, by kind. From any thread."""
 
+    def counts(self) -> Mapping[str, int]:
+        """What it has counted since it began, as adapters loaded. From any thread."""
+
     def reset(self) -> None:
         """Throw the batch away and begin a new one, after a step that failed."""
 
@@ -61,7 +77,9 @@ class LanguageModel(Protocol):
 
 
 class Job(Submission):
-    """One request in the engine. Times are of `time.monotonic`."""
+    """One request in the engine. `format` is what its transcript must know of the answer's form. Times are of
+    `time.monotonic`.
+    """
 
     def __init__(
         self,
@@ -70,6 +88,7 @@ class Job(Submission):
         sampling: Sampling,
         adapter: str,
         *,
+        format: Format | None = None,
         stream: bool = False,
     ) -> None:
         super().__init__(request_id, stream=stream)
@@ -77,6 +96,7 @@ class Job(Submission):
         self.sampling = sampling
         self.work = sampling.work
         self.adapter = adapter
+        self.format = format
         self.entered_at = time.monotonic()
         self.began_at = 0.0
         self.first_token_at: float | None = None
@@ -89,8 +109,11 @@ class Job(Submission):
         return len(self.prompt) + (len(self.transcript.tokens) if self.transcript else 0)
 
 
-def final_output(job: Job, transcript: Transcript, reason: FinishReason) -> Output:
-    """The whole answer of a job that has ended."""
+def final_output(job: Job, transcript: Transcript, reason: FinishReason) -> Output | ServiceError:
+    """The whole answer of a job that has ended; an error where it left the form that was asked for."""
+    unfollowed = unfollowed_format(job.sampling)
+    if unfollowed is not None:
+        return unfollowed
     now = time.monotonic()
     first_token_s = None if job.first_token_at is None else job.first_token_at - job.entered_at
     queue_s, total_s = job.began_at - job.entered_at, now - job.entered_at
@@ -100,7 +123,10 @@ def final_output(job: Job, transcript: Transcript, reason: FinishReason) -> Outp
         tokens=transcript.tokens,
         finish_reason=reason,
         adapter=job.adapter,
-        usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens),
+        reasoning=transcript.reasoning or None,
+        tool_calls=transcript.tool_calls,
+        logprobs=transcript.logprobs or None,
+        usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, cached_tokens=job.reused_tokens),
         timings=Timings(
             queue_s=round(queue_s, 6),
             time_to_first_token_s=None if first_token_s is None else round(first_token_s, 6),
@@ -108,5 +134,5 @@ def final_output(job: Job, transcript: Transcript, reason: FinishReason) -> Outp
         ),
         request_id=job.request_id,
     )
-    measures = Measures(queue_s, first_token_s, prompt_tokens, completion_tokens, job.reused_tokens)
+    measures = Measures(queue_s, first_token_s, prompt_tokens, completion_tokens, job.reused_tokens, total_s)
     return Output("done", answer, final=True, measures=measures)

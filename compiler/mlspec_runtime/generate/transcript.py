@@ -1,9 +1,12 @@
-"""From tokens to text: one detokenizer a request, and an end at stop texts."""
+"""From tokens to text: one detokenizer a request, an end at stop texts, reasoning and calls of tools apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
+
+from mlspec_runtime.generate.messages import FinishReason, TokenEvent, TokenLogprobs, ToolCall
+from mlspec_runtime.generate.stops import StopFinder
 
 
 class Detokenizer(Protocol):
@@ -17,75 +20,132 @@ class Detokenizer(Protocol):
     def last_segment(self) -> str: ...
 
 
-class StopFinder:
-    """Cuts text before the first stop text. What may be the beginning of one is held back until that is
-    clear.
+class Parts:
+    """What an answer's text is found to be: the text itself, reasoning, and calls of tools. Nothing is wanted after
+    what is `last`.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = tuple(stops)
-        self._held = ""
-        self.found = False
+    __slots__ = ("last", "reasoning", "text", "tool_calls")
 
-    def feed(self, text: str) -> str:
-        """Take more text in; the answer is what can be shown. Nothing follows once `found`."""
-        if self.found:
-            return ""
-        text = self._held + text
-        ends = [at for at in map(text.find, self._stops) if at >= 0]
-        if ends:
-            self.found, self._held = True, ""
-            return text[: min(ends)]
-        safe = len(text) - self._possible_beginning(text)
-        self._held = text[safe:]
-        return text[:safe]
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+        self.reasoning = ""
+        self.tool_calls: list[ToolCall] = []
+        self.last = False
 
-    def flush(self) -> str:
-        """The text that was held back, once no more will come."""
-        text, self._held = self._held, ""
-        return text
+    def __bool__(self) -> bool:
+        return bool(self.text or self.reasoning or self.tool_calls)
 
-    def _possible_beginning(self, text: str) -> int:
-        longest = min(len(text), max(map(len, self._stops), default=1) - 1)
-        for size in range(longest, 0, -1):
-            if any(len(stop) > size and text.endswith(stop[:size]) for stop in self._stops):
-                return size
-        return 0
+
+class Splitter(Protocol):
+    """Takes one answer's text apart, where a model marks reasoning and calls of tools in it. What may become a mark is
+    held back.
+    """
+
+    def feed(self, text: str) -> Parts: ...
+
+    def finish(self) -> Parts:
+        """What is left, once no more will come."""
+
+
+class Format(Protocol):
+    """What a transcript must know of a request beyond its stop texts."""
+
+    def splitter(self) -> Splitter:
+        """A new one."""
 
 
 class Transcript:
-    """The answer of one request as it grows."""
+    """The answer of one request as it grows. Without a format all is text."""
 
-    def __init__(self, detokenizer: Detokenizer, stops: Sequence[str]) -> None:
+    def __init__(self, detokenizer: Detokenizer, stops: Sequence[str], format: Format | None = None) -> None:
         self._detokenizer = detokenizer
         self._stops = StopFinder(stops)
-        self._shown_tokens = 0
+        self._splitter = format.splitter() if format is not None else None
+        self._new = Parts()
+        self._taken_tokens = 0
+        self._ended = False
+        self._finished = False
+        self._texts: list[str] = []
+        self._reasoning: list[str] = []
         self.tokens: list[int] = []
-        self.text = ""
+        self.tool_calls: list[ToolCall] = []
+        self.logprobs: list[TokenLogprobs] = []
+        """As many as `tokens`, or none."""
+
+    @property
+    def text(self) -> str:
+        return "".join(self._texts)
+
+    @property
+    def reasoning(self) -> str:
+        return "".join(self._reasoning)
 
     @property
     def stopped(self) -> bool:
-        """A stop text came."""
-        return self._stops.found
+        """A stop text came, or all that is wanted is there."""
+        return self._stops.found or self._ended
 
-    def add(self, token: int) -> str:
-        """Take a token in; the answer is the text that it makes readable."""
+    def add(self, token: int, logprobs: TokenLogprobs | None = None) -> None:
+        """Take a token in, which is no end token."""
         self.tokens.append(token)
+        if logprobs is not None:
+            self.logprobs.append(logprobs)
         self._detokenizer.add_token(token)
-        return self._show(self._stops.feed(self._detokenizer.last_segment))
+        self._read(self._detokenizer.last_segment)
 
-    def finish(self) -> str:
-        """The rest of the text: no more tokens come."""
+    def finish(self) -> None:
+        """No more tokens come: what was held back is shown."""
         self._detokenizer.finalize()
-        rest = self._stops.feed(self._detokenizer.last_segment)
-        return self._show(rest + self._stops.flush())
+        self._read(self._detokenizer.last_segment)
+        if self._splitter is not None:
+            self._split(self._splitter.finish())
+        self._show(self._stops.flush())
+        self._finished = True
 
-    def take_tokens(self) -> list[int]:
-        """The tokens since this was last asked for."""
-        tokens = self.tokens[self._shown_tokens :]
-        self._shown_tokens = len(self.tokens)
-        return tokens
+    def take(self) -> TokenEvent | None:
+        """What became showable since this was last asked for, with the tokens that came since; None if nothing did.
+        With log probabilities the last tokens go out even if they show nothing.
+        """
+        new = self._new
+        ended = self._finished or self.stopped
+        if not new and not (ended and len(self.logprobs) > self._taken_tokens):
+            return None
+        self._new = Parts()
+        since, self._taken_tokens = self._taken_tokens, len(self.tokens)
+        return TokenEvent.model_construct(
+            text=new.text,
+            tokens=self.tokens[since:],
+            reasoning=new.reasoning,
+            tool_calls=new.tool_calls,
+            logprobs=self.logprobs[since:] or None,
+        )
 
-    def _show(self, text: str) -> str:
-        self.text += text
-        return text
+    def reason(self, reason: FinishReason) -> FinishReason:
+        """Why it ended, if the model or the engine ended it for this reason."""
+        if self._stops.found:
+            return "stop"
+        return "tool_calls" if self._ended or (reason == "stop" and self.tool_calls) else reason
+
+    def _read(self, text: str) -> None:
+        if self._splitter is None:
+            self._show(self._stops.feed(text))
+        elif text and not self.stopped:
+            self._split(self._splitter.feed(text))
+
+    def _split(self, parts: Parts) -> None:
+        if self.stopped:
+            return
+        if parts.reasoning:
+            self._reasoning.append(parts.reasoning)
+            self._new.reasoning += parts.reasoning
+        self._show(self._stops.feed(parts.text))
+        if parts.tool_calls and not self.stopped:
+            self.tool_calls.extend(parts.tool_calls)
+            self._new.tool_calls.extend(parts.tool_calls)
+            self._ended = parts.last
+
+    def _show(self, text: str) -> None:
+        if text:
+            self._texts.append(text)
+            self._new.text += text

@@ -1,4 +1,6 @@
-"""The thread that looks every few seconds: at the heat, at the runner, and tells both the runner and the metrics."""
+"""The thread that looks every few seconds: at the heat, at the runner and its memory, and tells the runner and the
+metrics.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from mlspec_runtime.heat.allowance import Allowance, rungs
 from mlspec_runtime.heat.governor import Governor
 from mlspec_runtime.heat.macos import MacReader
 from mlspec_runtime.heat.reading import NoReader, Reader, Reading
+from mlspec_runtime.memory_watch import MemoryWatch
 from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import GovernorSettings, RuntimePlan
 from mlspec_runtime.protocol import Runner
@@ -42,6 +45,7 @@ class HeatWatch:
         self._governor = Governor(plan.governor, plan.limits.concurrency, prefill_step)
         self.allowance: Allowance = rungs(plan.limits.concurrency, prefill_step)[0]
         self.reading = Reading()
+        self.memory = MemoryWatch()
         self._stopped = threading.Event()
         metrics.heat(self.reading, self._admitted())
 
@@ -70,7 +74,8 @@ class HeatWatch:
         paces = () if self._settings.reader == "none" else vitals.paces
         self._change(self._governor.decide(self._clock(), self.reading, paces))
         self._metrics.heat(self.reading, self._admitted())
-        self._metrics.memory(vitals.memory_bytes)
+        self.memory.look(vitals.memory_bytes)
+        self._metrics.vitals(vitals)
 
     def _change(self, allowance: Allowance) -> None:
         before, self.allowance = self.allowance, allowance

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mlspec.backends import BACKEND_API
+from mlspec.backends.bentoml.monitoring import monitoring
 from mlspec.model.plan import Decision, Plan, Resolved, RunnerPlan
+from mlspec.model.spec import Tracing
 from mlspec.model.target import Target
 
 _HERE = Path(__file__).parent
@@ -30,7 +32,7 @@ class BentomlBackend:
 
     backend_api = BACKEND_API
     name = "bentoml"
-    modules = ("bentoml", "fastapi", "prometheus_client")
+    modules = ("bentoml", "fastapi", "fastapi_swagger", "prometheus_client")
 
     def decide(self, resolved: Resolved, runner: RunnerPlan) -> tuple[Decision, ...]:
         timeout_s = resolved.spec.service.limits.timeout_s
@@ -43,6 +45,7 @@ class BentomlBackend:
             Decision("serving.timeout_s", math.ceil(timeout_s) + TIMEOUT_MARGIN_S, above, limits),
             Decision("serving.port", 3000, "BentoML's usual port; `--port` changes it"),
             Decision("serving.host", "127.0.0.1", "loopback unless told otherwise", (), ("0.0.0.0",)),  # noqa: S104
+            _tracing(resolved.spec.service.tracing),
         ]
         if resolved.target.platform == "linux":
             base = f"python:{resolved.target.python}-slim-bookworm"
@@ -62,10 +65,27 @@ class BentomlBackend:
         return {**common, **image}
 
     def documents(self, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
-        return {"bentofile.yaml": _bentofile(plan)}
+        return {"bentofile.yaml": _bentofile(plan), **monitoring(plan)}
 
     def command(self, python: str, host: str, port: int) -> list[str]:
         return [python, "-m", "bentoml", "serve", SERVICE, "--host", host, "--port", str(port)]
+
+
+def _tracing(tracing: Tracing | None) -> Decision:
+    """BentoML's `tracing`. Its own spans are off in any case: there would be one for each token sent, and the first
+    would hold the query string.
+    """
+    key, pointer = "serving.tracing", "spec:/service/tracing"
+    value: dict[str, Any] = {"excluded_urls": ["."]}
+    if tracing is None:
+        return Decision(key, value, "no traces, and so no spans at all", (pointer,))
+    value |= {
+        "exporter_type": tracing.exporter,
+        "sample_rate": float(tracing.sample_rate),
+        "otlp": {"protocol": "http"},
+    }
+    rule = "as the spec says; the service makes the spans, BentoML samples and sends them"
+    return Decision(key, value, rule, (pointer,), ("BentoML's own spans",), given=True)
 
 
 def _bentofile(plan: Plan) -> dict[str, Any]:

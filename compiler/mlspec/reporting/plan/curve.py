@@ -49,7 +49,7 @@ def _fixed(plan: Plan, values: Mapping[str, Any], runner: Runner, concurrency: i
     """The spec with so many requests at once, what was decided of its model set, and any context."""
     spec = plan.spec
     decided = {key.rpartition(".")[2]: value for key, value in values.items()}
-    if not plan.derivations:
+    if not any(made.work == "quantize" for made in plan.derivations):
         decided["quantization"] = NONE  # a model that came quantized can't be quantized again
     given = {name: decided.get(name, AUTO) if value == AUTO else value for name, value in dict(spec.model).items()}
     model = runner.model_type.model_validate({**given, CONTEXT: AUTO})

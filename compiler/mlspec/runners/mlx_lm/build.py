@@ -61,7 +61,7 @@ class MlxLmRunner:
         (check_adapter if ref.role.startswith(_ADAPTERS) else check_base)(details)
 
     def plan(self, spec: Spec, facts: Facts, target: Target, faults: Faults) -> RunnerPlan | None:
-        checks = (_of_one_kind, check_quantization, check_fit)
+        checks = (_of_kinds_that_go_together, check_quantization, check_fit)
         passed = [check(spec.model, facts, faults) for check in checks]
         if not all(passed):
             return None
@@ -82,15 +82,15 @@ class MlxLmRunner:
         return {} if model.chat_template is None else {("chat_template",): model.chat_template}
 
 
-def _of_one_kind(model: MlxLmModel, facts: Facts, faults: Faults) -> bool:
-    """A swap exchanges tensors of layers that are wrapped once, for one kind of adapter."""
+def _of_kinds_that_go_together(model: MlxLmModel, facts: Facts, faults: Faults) -> bool:
+    """Whole fine-tunes take the place of the base's tensors, low-rank adapters lie beside them."""
     kinds = [facts.of(_ADAPTERS + adapter.name).details["fine_tune_type"] for adapter in model.adapters]
-    strange = next((index for index, kind in enumerate(kinds) if kind != kinds[0]), None)
+    strange = next((index for index, kind in enumerate(kinds) if (kind == "full") != (kinds[0] == "full")), None)
     if strange is None:
         return True
     first, other = model.adapters[0].name, model.adapters[strange].name
     message = f"'{other}' is an adapter of kind {kinds[strange]}, '{first}' of kind {kinds[0]}: no service has both"
-    faults.error("model-format", message, ("adapters", strange), help="give each kind a service of its own")
+    faults.error("model-format", message, ("adapters", strange), help="give whole fine-tunes a service of their own")
     return False
 
 

@@ -1,11 +1,8 @@
-"""The runner `mlx-lm` at serve time: MLX language models, with none, one or more adapters swapped in
-place.
-"""
+"""The runner `mlx-lm` at serve time: MLX language models, with none, one or more adapters."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import time
 from collections.abc import Mapping
@@ -14,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
 from pydantic import BaseModel, TypeAdapter
 
 from mlspec_runtime.errors import ServiceError
@@ -32,12 +28,16 @@ from mlspec_runtime.protocol import RUNNER_API, Capacity, Health, RunnerContext,
 from mlspec_runtime.submission import Submission
 from mlspec_runtime.waiting_room import WaitingRoom
 
+from .runtime_blas import preload
 from .runtime_capacity import Fit
-from .runtime_prompts import PromptEncoder
+from .runtime_keys import ResponseKeys
+from .runtime_liveness import Liveness
 from .runtime_settings import Settings
+from .runtime_templates import chat_template
 
 if TYPE_CHECKING:
     from .runtime_loaded import LoadedModel
+    from .runtime_requests import RequestReader
 
 LOG = logging.getLogger("mlspec.mlx_lm")
 RECENT_S = 10.0
@@ -55,12 +55,16 @@ class MlxLmRunner:
     def __init__(self, context: RunnerContext) -> None:
         settings, limits = TypeAdapter(Settings).validate_python(dict(context.settings)), context.limits
         self._settings = settings
+        self._context = context
         self._concurrency, self._queue = limits.concurrency, limits.queue
         self._capacity: Capacity | None = None
         self._room = WaitingRoom[Job](running=limits.concurrency, waiting=limits.queue, watch=context.watch)
         self._engine = Engine(self._room, concurrency=limits.concurrency)
+        self._liveness = Liveness(limits.timeout_s)
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="mlspec-tokenize")
-        self._encoder: PromptEncoder
+        self._reader: RequestReader
+        self._keys: ResponseKeys
+        self._closed = False
         self._probing = asyncio.Lock()
         self.request_type: type[BaseModel] = request_type(
             settings.adapters, settings.default_adapter, limits.max_tokens, settings.sampling
@@ -76,19 +80,27 @@ class MlxLmRunner:
 
     def load(self, models: Mapping[str, Path]) -> None:
         if self._settings.preload_blas is not None:
-            _preload(self._settings.preload_blas)
+            preload(self._settings.preload_blas)
         adapters = {name: models[f"adapters/{name}"] for name in self._settings.adapters}
+        template = chat_template(self._context.bundle, self._settings.chat_template)
 
         def open_model() -> LanguageModel:
             # Imports MLX, on the engine's thread.
             from .runtime_loaded import LoadedModel
+            from .runtime_requests import RequestReader
 
-            loaded = LoadedModel(models["base"], adapters, self._settings, concurrency=self._concurrency)
+            loaded = LoadedModel(
+                models["base"], adapters, self._settings, concurrency=self._concurrency, chat_template=template
+            )
+            self._reader = RequestReader(loaded.tokenizer, self._settings, loaded.vocabulary)
+            self._keys = self._response_keys(str(loaded.tokenizer.chat_template))
             self._take(loaded.fit)
-            self._encoder = PromptEncoder(loaded.tokenizer)
             return self._generating(loaded)
 
         self._engine.open(open_model)
+
+    def _response_keys(self, template: str) -> ResponseKeys:
+        return ResponseKeys(self._context.settings, self._settings.default_adapter, template)
 
     def _take(self, fit: Fit) -> None:
         """Compute no more at once than this computer has memory for."""
@@ -111,39 +123,34 @@ class MlxLmRunner:
         return BatchedModel(loaded, concurrency=self._concurrency, prefill_step=step, prompt_cache_bytes=kept_bytes)
 
     async def submit(self, request: GenerateRequest, request_id: str, *, stream: bool) -> Submission:
-        prompt = await asyncio.get_running_loop().run_in_executor(self._tokenizing, self._encode, request)
-        room = self._settings.context_length - len(prompt)
-        if room < 1:
-            raise _too_long(len(prompt), self._settings.context_length)
-        sampling = request.sampling()
-        sampling = replace(sampling, max_tokens=min(sampling.max_tokens, room))
-        adapter = request.adapter or self._settings.default_adapter
-        job = Job(request_id, prompt, sampling, adapter, stream=stream)
+        loop = asyncio.get_running_loop()
+        reading = await loop.run_in_executor(self._tokenizing, self._reader.read, request)
+        job = Job(request_id, reading.prompt, reading.sampling, reading.adapter, format=reading.format, stream=stream)
         self._engine.submit(job)
         return job
-
-    def _encode(self, request: GenerateRequest) -> list[int]:
-        prompt = self._encode_text(request)
-        if not prompt:
-            raise ServiceError("empty_prompt", "the prompt has no tokens", 400, field="prompt")
-        return prompt
-
-    def _encode_text(self, request: GenerateRequest) -> list[int]:
-        if request.messages is not None:
-            messages = [message.model_dump() for message in request.messages]
-            return _conversation(self._encoder, messages, "messages")
-        text = request.prompt or ""
-        if request.raw or not self._encoder.has_template:
-            return self._encoder.text(text)
-        return _conversation(self._encoder, [{"role": "user", "content": text}], "prompt")
 
     def cancel(self, submission: Submission) -> None:
         self._engine.cancel(submission)
 
+    def response_key(self, request: GenerateRequest) -> bytes | None:
+        return self._keys.key(request)
+
+    def fault(self) -> ServiceError | None:
+        if self._closed:
+            return None
+        if not self._engine.alive:
+            return ServiceError("engine_dead", "the engine's thread has ended", 503)
+        stats = self._room.stats()
+        stuck_s = self._liveness.stuck_s(self._engine.progress_at, busy=bool(stats.running or stats.waiting))
+        if stuck_s is None:
+            return None
+        return ServiceError("engine_stuck", f"nothing was computed for {stuck_s:.0f} s", 503)
+
     async def health(self, timeout_s: float) -> Health:
         """A token came in the last seconds, or one is generated now."""
-        if not self._engine.alive:
-            raise ServiceError("engine_dead", "the engine's thread has ended; restart the service", 503)
+        fault = self.fault()
+        if fault is not None:
+            raise fault
         async with self._probing:
             age_s = time.monotonic() - self._engine.progress_at
             if age_s < RECENT_S:
@@ -164,7 +171,7 @@ class MlxLmRunner:
 
     async def _token(self) -> None:
         # With the adapter that is in place: a probe is no reason for a swap.
-        job = Job("health", self._encoder.probe, Sampling(max_tokens=1), self._engine.adapter)
+        job = Job("health", self._reader.encoder.probe, Sampling(max_tokens=1), self._engine.adapter)
         self._engine.submit(job, always=True)
         try:
             await job.output()
@@ -180,9 +187,10 @@ class MlxLmRunner:
         self._engine.throttle(concurrency, allowance.prefill_step)
 
     def vitals(self) -> Vitals:
-        return Vitals(self._engine.memory_bytes(), self._engine.paces())
+        return Vitals(self._engine.memory_bytes(), self._engine.paces(), self._engine.counts())
 
     def close(self) -> None:
+        self._closed = True
         self._engine.close()
         self._tokenizing.shutdown(wait=False, cancel_futures=True)
 
@@ -190,29 +198,3 @@ class MlxLmRunner:
 def create(context: RunnerContext) -> MlxLmRunner:
     """The runner of this module."""
     return MlxLmRunner(context)
-
-
-def _preload(library: str) -> None:
-    """Load a BLAS before MLX does: its symbols win over those of the reference BLAS that MLX's wheel
-    links.
-    """
-    try:
-        ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
-    except OSError as error:
-        LOG.warning("%s: generating will be much slower; install it (Debian: libopenblas0-pthread)", error)
-
-
-def _conversation(encoder: PromptEncoder, messages: list[dict[str, str]], field: str) -> list[int]:
-    if not encoder.has_template:
-        message = "this model has no chat template; send 'prompt'"
-        raise ServiceError("no_chat_template", message, 400, field=field)
-    try:
-        return encoder.conversation(messages)
-    except (TemplateError, ValueError) as error:
-        message = f"the model's chat template refuses this: {error}"
-        raise ServiceError("bad_messages", message, 400, field=field) from error
-
-
-def _too_long(tokens: int, context_length: int) -> ServiceError:
-    message = f"the prompt has {tokens} tokens; the context holds {context_length}, with at least 1 for the answer"
-    return ServiceError("prompt_too_long", message, 400)

@@ -1,141 +1,106 @@
-"""Adapters of one base model in memory: the layers are wrapped once, a swap exchanges their tensors in place.
-
-`mlx_lm.tuner.utils.load_adapters` is for one adapter: called twice it nests LoRA in LoRA without a word, and
-tensors that the second adapter lacks would stay from the first.
-"""
+"""The adapters of one base model: which a new request may have, which are in memory, and how fast they get there."""
 
 from __future__ import annotations
 
-import json
-import re
+import logging
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
-from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from mlspec_runtime.errors import ServiceError
+from .runtime_adapter_files import FULL, Adapter, misfit, outline
+from .runtime_adapter_rows import AdaptedModel, Place
+from .runtime_mixing import why_not_mixed
+from .runtime_slots import Slots
+from .runtime_stacked import StackedAdapters
+from .runtime_whole import WholeAdapters
 
-BASE = "base"
-_LEAVES = ("lora_a", "lora_b", "m")
-_IN_LAYER = re.compile(r"(?:.*\.)?layers\.(\d+)\.(.+)")
-
-
-@dataclass(frozen=True)
-class _Adapter:
-    name: str
-    kind: str
-    scale: float
-    rank: int
-    tensors: Mapping[str, mx.array]
-
-    def modules(self) -> set[str]:
-        """The modules it adapts, by their path in the model."""
-        return {name.rpartition(".")[0] for name in self.tensors}
+LOG = logging.getLogger("mlspec.mlx_lm")
 
 
 class Adapters:
-    """The adapters of `model`, by name; "base" is none. Their tensors are cast to `dtype`, if one is given. Used by the
-    engine's thread alone.
+    """The adapters of `model`, by name; "base" is none. At most `slots` (None: all) are in memory at once, those of
+    `preload` from the start (None: as many as there are slots). Their tensors are cast to `dtype`, if one is given.
+    Used by the engine's thread alone, but for the figures.
     """
 
-    def __init__(self, model: Any, folders: Mapping[str, Path], dtype: mx.Dtype | None = None) -> None:
-        self._model = model
-        self._adapters = {name: _read(name, folder, dtype) for name, folder in folders.items()}
-        self._pristine: dict[str, mx.array] = {}
-        if self._adapters:
-            self._wrap()
+    def __init__(
+        self,
+        model: Any,
+        folders: Mapping[str, Path],
+        *,
+        slots: int | None = None,
+        preload: Sequence[str] | None = None,
+        dtype: mx.Dtype | None = None,
+    ) -> None:
+        self._adapters = {name: outline(name, folder) for name, folder in folders.items()}
+        count = len(folders) if slots is None else min(max(slots, 1), len(folders))
+        self._into = _room(model, list(self._adapters.values()), count, dtype)
+        self.model = AdaptedModel(model, self._into.selection)
+        """What generates."""
+        self._slots = Slots(count, mixing=self._mixes())
+        self.loads, self._loading_s = 0, 0.0
+        for name in list(folders if preload is None else preload)[:count]:
+            self._slots.put(name, partial(self._load, name))
 
-    def _wrap(self) -> None:
-        adapters = list(self._adapters.values())
-        kinds = {adapter.kind for adapter in adapters}
-        if len(kinds) > 1:
-            told = ", ".join(f"{adapter.name} is {adapter.kind}" for adapter in adapters)
-            raise _misfit(f"one service can't swap adapters of different kinds ({told})")
-        if kinds != {"full"}:
-            _wrap_layers(self._model, adapters, use_dora=kinds == {"dora"})
-        self._model.eval()
-        parameters = dict(tree_flatten(self._model.parameters()))
-        for adapter in adapters:
-            _check_fit(adapter, parameters)
-        touched = {name for adapter in adapters for name in adapter.tensors}
-        leaves = {name for name in parameters if name.rpartition(".")[2] in _LEAVES}
-        self._pristine = {name: parameters[name] for name in touched | leaves}
-        mx.eval(list(self._pristine.values()), [list(adapter.tensors.values()) for adapter in adapters])
+    def _mixes(self) -> bool:
+        why_not = ""
+        if isinstance(self._into, WholeAdapters):
+            why_not = "they are whole fine-tunes"
+        elif self._adapters:
+            why_not = why_not_mixed(self.model, self._into)
+        if why_not:
+            LOG.info("requests for different adapters wait for each other: %s", why_not)
+        return not why_not
 
-    def select(self, name: str) -> None:
-        """Make the model generate with this adapter: its tensors, and for all else that any adapter touches
-        the base's own. No request may be in flight.
-        """
-        if not self._adapters:
-            return
-        adapter = self._adapters.get(name)
-        tensors = {**self._pristine, **(adapter.tensors if adapter else {})}
-        self._model.load_weights(list(tensors.items()), strict=False)
-        if adapter is None:
-            return
-        # The scale is an attribute of the layer, no tensor.
-        for _, module in self._model.named_modules():
-            if "lora_b" in module:
-                module.scale = adapter.scale
+    @property
+    def mixing(self) -> bool:
+        """Whether rows of different adapters can be computed at once."""
+        return self._slots.mixing
 
+    def admits(self, name: str) -> bool:
+        """Whether a request for this adapter may join the rows that are there. Always where there are none."""
+        return self._slots.admits(name)
 
-def _read(name: str, folder: Path, dtype: mx.Dtype | None) -> _Adapter:
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
-    parameters = config.get("lora_parameters") or {}
-    return _Adapter(
-        name=name,
-        kind=config.get("fine_tune_type", "lora"),
-        scale=float(parameters.get("scale", 1.0)),
-        rank=int(parameters.get("rank", 8)),
-        tensors=_tensors(folder / "adapters.safetensors", dtype),
-    )
+    def enter(self, name: str) -> Place:
+        """One row more of this adapter, which is loaded if it isn't in memory. Raises ServiceError."""
+        slot = self._slots.enter(name, partial(self._load, name))
+        return self._into.show(self._adapters.get(name), slot)
 
+    def leave(self, name: str) -> None:
+        """One row less."""
+        self._slots.leave(name)
 
-def _tensors(path: Path, dtype: mx.Dtype | None) -> dict[str, mx.array]:
-    tensors = mx.load(str(path))
-    assert isinstance(tensors, dict)  # noqa: S101 - a safetensors file
-    if dtype is None:
-        return tensors
-    return {name: tensor.astype(dtype) for name, tensor in tensors.items()}
+    def leave_all(self) -> None:
+        """No row is there any more."""
+        self._slots.leave_all()
 
+    def _load(self, name: str, slot: int) -> None:
+        began_at = time.perf_counter()
+        self._into.load(self._adapters[name], slot)
+        took_s = time.perf_counter() - began_at
+        self.loads, self._loading_s = self.loads + 1, self._loading_s + took_s
+        LOG.info("adapter '%s' loaded in %.0f ms", name, 1000 * took_s)
 
-def _wrap_layers(model: Any, adapters: Sequence[_Adapter], *, use_dora: bool) -> None:
-    """Wrap what any adapter adapts. Where one has no tensors, zeros make the wrapped layer equal to the
-    base's.
-    """
-    paths = sorted(set().union(*(adapter.modules() for adapter in adapters)))
-    matches = [(path, _IN_LAYER.fullmatch(path)) for path in paths]
-    keys = {match[2] if match else path for path, match in matches}
-    first = min((int(match[1]) for _, match in matches if match), default=len(model.layers))
-    config = {"rank": adapters[0].rank, "scale": adapters[0].scale, "dropout": 0.0, "keys": keys}
-    linear_to_lora_layers(model, len(model.layers) - first, config, use_dora=use_dora)
+    @property
+    def nbytes(self) -> int:
+        """What they take in memory. From any thread."""
+        return self._into.nbytes
+
+    def counts(self) -> dict[str, int]:
+        """Adapters that were loaded since the start, and how long that took in all. From any thread."""
+        return {"adapter_loads": self.loads, "adapter_loading_ms": round(1000 * self._loading_s)}
 
 
-def _check_fit(adapter: _Adapter, parameters: Mapping[str, mx.array]) -> None:
-    for name, tensor in adapter.tensors.items():
-        own = parameters.get(name)
-        leaf = name.rpartition(".")[2]
-        if own is None or (adapter.kind != "full" and leaf not in _LEAVES):
-            raise _misfit(f"adapter '{adapter.name}': the base model has no place for its tensor {name}")
-        if _without_rank(leaf, tensor.shape) != _without_rank(leaf, own.shape):
-            raise _misfit(
-                f"adapter '{adapter.name}': {name} has the shape {tuple(tensor.shape)}, the base model "
-                f"wants {tuple(own.shape)}"
-            )
-
-
-def _without_rank(leaf: str, shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape, its rank left out: adapters of one model may differ in that."""
-    if leaf == "lora_a":
-        return tuple(shape[:-1])
-    if leaf == "lora_b":
-        return tuple(shape[1:])
-    return tuple(shape)
-
-
-def _misfit(message: str) -> ServiceError:
-    return ServiceError("adapter_misfit", f"{message}; correct the spec and build again", 503)
+def _room(
+    model: Any, adapters: Sequence[Adapter], slots: int, dtype: mx.Dtype | None
+) -> StackedAdapters | WholeAdapters:
+    """Where the adapters are. Raises ServiceError if some are whole fine-tunes and others not, or one doesn't fit."""
+    kinds = {adapter.kind for adapter in adapters}
+    if FULL in kinds and len(kinds) > 1:
+        told = ", ".join(f"{adapter.name} is {adapter.kind}" for adapter in adapters)
+        raise misfit(f"one service can't have whole fine-tunes and low-rank adapters ({told})")
+    return WholeAdapters(model, adapters, dtype) if FULL in kinds else StackedAdapters(model, adapters, slots, dtype)

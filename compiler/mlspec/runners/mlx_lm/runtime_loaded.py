@@ -23,10 +23,19 @@ LOG = logging.getLogger("mlspec.mlx_lm")
 class LoadedModel:
     """Loaded by the engine's thread and used by it alone: MLX's streams and caches belong to the thread that made
     them. `fit` is what of the planned concurrency and prompt cache this computer has memory for; raises ServiceError
-    before anything is loaded if it has too little for one request.
+    before anything is loaded if it has too little for one request. `chat_template` is a Jinja text in place of the
+    model's own.
     """
 
-    def __init__(self, base: Path, adapters: Mapping[str, Path], settings: Settings, *, concurrency: int = 1) -> None:
+    def __init__(
+        self,
+        base: Path,
+        adapters: Mapping[str, Path],
+        settings: Settings,
+        *,
+        concurrency: int = 1,
+        chat_template: str | None = None,
+    ) -> None:
         reported = reported_bytes(mx.device_info())
         available = available_bytes(reported)
         self.fit = fit(settings.memory, concurrency, settings.prompt_cache_bytes, available)
@@ -35,19 +44,26 @@ class LoadedModel:
         self._most_wired_bytes = available if WORKING_SET in reported else None
         dtype = None if settings.dtype is None else getattr(mx, settings.dtype)
         # Lazily: each tensor is read and cast at once, so both forms of all of them are never there together.
-        loaded = load(str(base), lazy=True)
+        loaded = load(str(base), lazy=True, tokenizer_config=tokenizer_config(chat_template))
         self.model: Any = loaded[0]
         self.tokenizer: Any = loaded[1]
         if dtype is not None:
             self.model.set_dtype(dtype)
         mx.eval(self.model.parameters())
         mx.clear_cache()
-        self.adapters = Adapters(self.model, adapters, dtype)
+        self.adapters = Adapters(
+            self.model, adapters, slots=settings.adapter_slots, preload=settings.preload, dtype=dtype
+        )
 
     @property
     def stop_tokens(self) -> list[int]:
         """The tokens that end an answer."""
         return sorted(self.tokenizer.eos_token_ids)
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Of how many tokens it has logits, where its configuration says so."""
+        return getattr(getattr(self.model, "args", None), "vocab_size", None)
 
     def detokenizer(self) -> Detokenizer:
         """A new one."""
@@ -71,6 +87,13 @@ class LoadedModel:
         mx.clear_cache()
 
 
+def tokenizer_config(chat_template: str | None) -> dict[str, Any]:
+    """What mlx_lm's tokenizer is told: this Jinja text takes the place of the model's own template, also where that is
+    one of mlx_lm's in Python.
+    """
+    return {} if chat_template is None else {"chat_template": chat_template, "chat_template_type": None}
+
+
 def set_limits(planned: MemoryLimits, reported: Mapping[str, int]) -> int | None:
     """Set MLX's limits, before anything is loaded; the answer is the wired one."""
     limits = taken(planned, reported)
@@ -85,5 +108,6 @@ def set_limits(planned: MemoryLimits, reported: Mapping[str, int]) -> int | None
 
 
 def memory_bytes() -> dict[str, int]:
-    """What MLX holds and has held. From any thread."""
-    return {"active": mx.get_active_memory(), "cache": mx.get_cache_memory(), "peak": mx.get_peak_memory()}
+    """What MLX holds and has held, and what it may hold. From any thread."""
+    held = {"active": mx.get_active_memory(), "cache": mx.get_cache_memory(), "peak": mx.get_peak_memory()}
+    return {**held, "limit": mx.get_memory_limit()}

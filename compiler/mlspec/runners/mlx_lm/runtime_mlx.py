@@ -6,20 +6,29 @@ Its kin, `runtime_sequences`, has no batch but a quantized cache, which mlx_lm h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator
 
 from mlspec_runtime.generate.job import Started, Step
-from mlspec_runtime.generate.messages import Sampling
+from mlspec_runtime.generate.messages import Sampling, TokenLogprobs
 from mlspec_runtime.generate.transcript import Detokenizer
 
+from .runtime_adapter_rows import Place, with_place, without_place
 from .runtime_loaded import LoadedModel, memory_bytes
-from .runtime_prefixes import Prefixes
+from .runtime_logprobs import token_logprobs
+from .runtime_prefixes import Prefix, Prefixes
 from .runtime_sampling import processors_of, sampler_of
 
 PREFILL_BATCH = 8
+
+
+@dataclass(frozen=True)
+class _Row:
+    adapter: str
+    sampling: Sampling
 
 
 class BatchedModel:
@@ -29,16 +38,17 @@ class BatchedModel:
         self, loaded: LoadedModel, *, concurrency: int, prefill_step: int, prompt_cache_bytes: int = 0
     ) -> None:
         self._loaded = loaded
+        self._adapters = loaded.adapters
         self._concurrency = concurrency
         self._prefill_step = prefill_step
-        self._adapter = "base"
-        self._rows: set[int] = set()
         self._prefixes = Prefixes(prompt_cache_bytes) if prompt_cache_bytes else None
+        self._rows: dict[int, _Row] = {}
+        self._ended: list[tuple[str, Sequence[int], list[Any]]] = []
         self._batch = self._new_batch()
 
     def _new_batch(self) -> Any:
         batch = BatchGenerator(
-            self._loaded.model,
+            self._adapters.model,
             # Sequences of ids; without them a batch never stops.
             stop_tokens=[[token] for token in self._loaded.stop_tokens],
             completion_batch_size=self._concurrency,
@@ -49,36 +59,60 @@ class BatchedModel:
         return batch
 
     def admits(self, adapter: str) -> bool:
-        return adapter == self._adapter or not self._rows
+        return self._adapters.admits(adapter)
 
     def start(self, prompt: Sequence[int], sampling: Sampling, adapter: str) -> Started:
-        if adapter != self._adapter:
-            self._loaded.adapters.select(adapter)
-            self._adapter = adapter
-        prefix = self._prefixes.find(self._adapter, prompt) if self._prefixes else None
+        place = self._adapters.enter(adapter)
+        try:
+            prefix = self._prefixes.find(adapter, prompt) if self._prefixes else None
+            row = self._insert(prompt, sampling, place, prefix)
+        except BaseException:
+            self._adapters.leave(adapter)
+            raise
+        self._rows[row] = _Row(adapter, sampling)
+        return Started(row, len(prefix.tokens) if prefix else 0)
+
+    def _insert(self, prompt: Sequence[int], sampling: Sampling, place: Place, prefix: Prefix | None) -> int:
         known = len(prefix.tokens) if prefix else 0
         rows: list[int] = self._batch.insert(
             [list(prompt[known:])],
             [sampling.max_tokens],
-            caches=[prefix.layers if prefix else None],
+            caches=[with_place(prefix.layers, place) if prefix else self._adapters.model.make_cache(place)],
             all_tokens=[prefix.tokens if prefix else []],
             samplers=[sampler_of(sampling)],
             logits_processors=[processors_of(sampling)],
         )
-        self._rows.add(rows[0])
-        return Started(rows[0], known)
+        return rows[0]
 
     def drop(self, rows: Sequence[int]) -> None:
         self._batch.remove(list(rows))
-        self._rows.difference_update(rows)
+        for row in rows:
+            self._adapters.leave(self._rows.pop(row).adapter)
 
     def step(self) -> list[Step]:
         _, responses = self._batch.next()
-        for response in responses:
-            if self._prefixes is not None and response.finish_reason is not None:
-                self._prefixes.keep(self._adapter, response.all_tokens, response.prompt_cache)
-        self._rows.difference_update(r.uid for r in responses if r.finish_reason is not None)
-        return [Step(r.uid, int(r.token), r.finish_reason) for r in responses]
+        return [self._step(response) for response in responses]
+
+    def _step(self, response: Any) -> Step:
+        row = self._rows[response.uid]
+        if response.finish_reason is not None:
+            del self._rows[response.uid]
+            self._adapters.leave(row.adapter)
+            if self._prefixes is not None:
+                self._ended.append((row.adapter, response.all_tokens, without_place(response.prompt_cache)))
+        return Step(response.uid, int(response.token), response.finish_reason, self._logprobs(response, row.sampling))
+
+    def _logprobs(self, response: Any, sampling: Sampling) -> TokenLogprobs | None:
+        if sampling.logprobs is None:
+            return None
+        return token_logprobs(response.logprobs, int(response.token), sampling.logprobs, self._loaded.tokenizer)
+
+    def settle(self) -> None:
+        # Copying what is kept waits for the next step, which is computed already.
+        ended, self._ended = self._ended, []
+        for adapter, tokens, layers in ended:
+            if self._prefixes is not None:
+                self._prefixes.keep(adapter, tokens, layers)
 
     def read_prompts_by(self, tokens: int) -> None:
         # A public attribute that it reads at each step; prompts that are half read go on with it.
@@ -88,11 +122,17 @@ class BatchedModel:
         return self._loaded.detokenizer()
 
     def memory_bytes(self) -> Mapping[str, int]:
-        return {**memory_bytes(), "prompt_cache": self._prefixes.size_bytes if self._prefixes else 0}
+        kept = self._prefixes.size_bytes if self._prefixes else 0
+        return {**memory_bytes(), "prompt_cache": kept, "adapters": self._adapters.nbytes}
+
+    def counts(self) -> Mapping[str, int]:
+        return {**self._adapters.counts(), **(self._prefixes.counts() if self._prefixes else {})}
 
     def reset(self) -> None:
         self._batch.close()
         self._rows.clear()
+        self._ended.clear()
+        self._adapters.leave_all()
         # Whatever failed may have failed in what is kept.
         if self._prefixes is not None:
             self._prefixes.clear()
@@ -101,6 +141,7 @@ class BatchedModel:
 
     def close(self) -> None:
         self._batch.close()
+        self._ended.clear()
         del self._batch
         if self._prefixes is not None:
             self._prefixes.clear()

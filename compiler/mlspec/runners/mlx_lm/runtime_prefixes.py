@@ -41,13 +41,16 @@ class Prefixes:
         self._max_bytes = max_bytes
         self._entries: list[_Entry] = []
         self.size_bytes = 0
+        self._hits, self._misses = 0, 0
 
     def find(self, adapter: str, prompt: Sequence[int]) -> Prefix | None:
         """The longest beginning of this prompt that is known for this adapter, its last token excepted."""
         found = [(_usable(entry, prompt), entry) for entry in self._entries if entry.adapter == adapter]
         count, entry = max(found, key=lambda pair: pair[0], default=(0, None))
         if entry is None or count < MIN_TOKENS:
+            self._misses += 1
             return None
+        self._hits += 1
         self._entries.remove(entry)
         self._entries.append(entry)
         layers = copy.deepcopy(entry.layers)
@@ -77,6 +80,10 @@ class Prefixes:
     def _drop(self, entry: _Entry) -> None:
         self._entries.remove(entry)
         self.size_bytes -= entry.size_bytes
+
+    def counts(self) -> dict[str, int]:
+        """Prompts since the start that began as an earlier one, and those that didn't. From any thread."""
+        return {"prefix_hits": self._hits, "prefix_misses": self._misses}
 
     def clear(self) -> None:
         """Forget all."""

@@ -12,14 +12,16 @@ from typing import Any
 
 import mlx.core as mx
 from mlx_lm.generate import generate_step, generation_stream, maybe_quantize_kv_cache
-from mlx_lm.models.cache import QuantizedKVCache, make_prompt_cache
+from mlx_lm.models.cache import QuantizedKVCache
 
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.job import Started, Step
 from mlspec_runtime.generate.messages import FinishReason, Sampling
 from mlspec_runtime.generate.transcript import Detokenizer
 
+from .runtime_adapter_rows import BASE_PLACE, AdaptedModel, Place
 from .runtime_loaded import LoadedModel, memory_bytes
+from .runtime_logprobs import token_logprobs
 from .runtime_sampling import LogitsProcessor, processors_of, sampler_of
 
 KV_GROUP = 64
@@ -31,12 +33,14 @@ PROBE_TOKENS = 5
 class Generation:
     """One request: its prompt is read by `read`, then `next_token` gives the answer."""
 
-    def __init__(self, model: Any, prompt: Sequence[int], sampling: Sampling, kv_bits: int) -> None:
+    def __init__(
+        self, model: AdaptedModel, prompt: Sequence[int], sampling: Sampling, kv_bits: int, place: Place = BASE_PLACE
+    ) -> None:
         self._model = model
         self._prompt = mx.array(list(prompt))
-        self._sampling = sampling
+        self.sampling = sampling
         self._kv_bits = kv_bits
-        self.layers: list[Any] = make_prompt_cache(model)
+        self.layers: list[Any] = model.make_cache(place)
         self._read = 0
         self._answer: Generator[Any, None, None] | None = None
         self.left = sampling.max_tokens
@@ -56,13 +60,13 @@ class Generation:
             mx.clear_cache()
         self._read = end
 
-    def next_token(self) -> int:
-        """The next token of the answer; `left` is how many may follow."""
+    def next_token(self) -> tuple[int, mx.array]:
+        """The next token of the answer and the log probabilities of all; `left` is how many may follow."""
         if self._answer is None:
             self._answer = self._begin()
-        token, _ = next(self._answer)
+        token, logprobs = next(self._answer)
         self.left -= 1
-        return int(token)
+        return int(token), logprobs
 
     def close(self) -> None:
         """End it, on the thread that began it: `generate_step` stands within a stream of that thread."""
@@ -74,9 +78,9 @@ class Generation:
         return generate_step(
             self._prompt[-1:],
             self._model,
-            max_tokens=self._sampling.max_tokens,
-            sampler=sampler_of(self._sampling),
-            logits_processors=[_after(before, processor) for processor in processors_of(self._sampling)],
+            max_tokens=self.sampling.max_tokens,
+            sampler=sampler_of(self.sampling),
+            logits_processors=[_after(before, processor) for processor in processors_of(self.sampling)],
             prompt_cache=self.layers,
             kv_bits=self._kv_bits,
             kv_group_size=KV_GROUP,
@@ -94,29 +98,29 @@ class SequencesModel:
 
     def __init__(self, loaded: LoadedModel, *, kv_bits: int, prefill_step: int) -> None:
         self._loaded = loaded
+        self._adapters = loaded.adapters
         self._kv_bits = kv_bits
         self._most = self._prefill_step = prefill_step
         self._sequences: dict[int, Generation] = {}
-        self._adapter = "base"
+        self._adapter_of: dict[int, str] = {}
         self._ids = itertools.count()
         self._stops = frozenset(loaded.stop_tokens)
-        _check_quantizable(loaded.model, kv_bits)
+        _check_quantizable(loaded.adapters.model, kv_bits)
         loaded.wire()
 
     def admits(self, adapter: str) -> bool:
-        return adapter == self._adapter or not self._sequences
+        return self._adapters.admits(adapter)
 
     def start(self, prompt: Sequence[int], sampling: Sampling, adapter: str) -> Started:
-        if adapter != self._adapter:
-            self._loaded.adapters.select(adapter)
-            self._adapter = adapter
-        row = next(self._ids)
-        self._sequences[row] = Generation(self._loaded.model, prompt, sampling, self._kv_bits)
+        place, row = self._adapters.enter(adapter), next(self._ids)
+        self._adapter_of[row] = adapter
+        self._sequences[row] = Generation(self._adapters.model, prompt, sampling, self._kv_bits, place)
         return Started(row)
 
     def drop(self, rows: Sequence[int]) -> None:
         for row in rows:
             self._sequences.pop(row).close()
+            self._adapters.leave(self._adapter_of.pop(row))
 
     def step(self) -> list[Step]:
         ready = [row for row, sequence in self._sequences.items() if sequence.is_read]
@@ -127,16 +131,21 @@ class SequencesModel:
 
     def _step(self, row: int) -> Step:
         sequence = self._sequences[row]
-        token = sequence.next_token()
+        token, logprobs = sequence.next_token()
         reason = self._reason(token, sequence.left)
         if reason is not None:
             self.drop([row])
-        return Step(row, token, reason)
+        count = sequence.sampling.logprobs
+        told = None if count is None else token_logprobs(logprobs, token, count, self._loaded.tokenizer)
+        return Step(row, token, reason, told)
 
     def _reason(self, token: int, left: int) -> FinishReason | None:
         if token in self._stops:
             return "stop"
         return "length" if left == 0 else None
+
+    def settle(self) -> None:
+        """Nothing: nothing is kept of what has ended."""
 
     def read_prompts_by(self, tokens: int) -> None:
         self._prefill_step = min(tokens, self._most)
@@ -145,7 +154,10 @@ class SequencesModel:
         return self._loaded.detokenizer()
 
     def memory_bytes(self) -> Mapping[str, int]:
-        return memory_bytes()
+        return {**memory_bytes(), "adapters": self._adapters.nbytes}
+
+    def counts(self) -> Mapping[str, int]:
+        return self._adapters.counts()
 
     def reset(self) -> None:
         self.drop(list(self._sequences))
@@ -156,7 +168,7 @@ class SequencesModel:
         self._loaded.close()
 
 
-def _check_quantizable(model: Any, kv_bits: int) -> None:
+def _check_quantizable(model: AdaptedModel, kv_bits: int) -> None:
     """Generate two tokens: what a family's cache can't do shows here, and not at the first request."""
     probe = Generation(model, [0] * PROBE_TOKENS, Sampling(max_tokens=2), kv_bits)
     try:

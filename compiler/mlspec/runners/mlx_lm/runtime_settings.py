@@ -33,7 +33,9 @@ class PlannedMemory(MemoryLimits):
 class Settings:
     """`preload_blas` is a shared library to load before MLX; `dtype` is what floating weights are cast to, those that
     unpack quantized ones too; `kv_bits` quantizes the key-value cache; prompts are read `prefill_step` tokens at a
-    time; `prompt_cache_bytes` are kept of earlier requests for prompts that begin alike.
+    time; `prompt_cache_bytes` are kept of earlier requests for prompts that begin alike; `chat_template` is the path of
+    a Jinja file below the bundle, in place of the model's own; `system_prompt` begins each conversation that has none.
+    `adapter_slots` adapters are in memory at most, those of `preload` from the start. None: all.
     """
 
     context_length: int
@@ -46,3 +48,7 @@ class Settings:
     kv_bits: Literal[4, 8] | None = None
     prompt_cache_bytes: int = 0
     memory: PlannedMemory = field(default_factory=PlannedMemory)
+    chat_template: str | None = None
+    system_prompt: str | None = None
+    adapter_slots: int | None = None
+    preload: tuple[str, ...] | None = None

@@ -241,7 +241,7 @@ class PythonRunner:
 
 
 def _dead() -> ServiceError:
-    return ServiceError("engine_dead", "the computing thread has ended; restart the service", 503)
+    return ServiceError("engine_dead", "the computing thread has ended", 503)
 
 
 def _load_error(problem: BaseException) -> BaseException:

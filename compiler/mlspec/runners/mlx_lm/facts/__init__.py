@@ -1,4 +1,4 @@
-"""The facts of an MLX language model and of an mlx_lm adapter, from their configuration and headers."""
+"""The facts of an MLX language model and of an adapter (mlx_lm's, or PEFT's), from their configuration and headers."""
 
 from __future__ import annotations
 
@@ -74,13 +74,20 @@ def inspect_base(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | No
 
 
 def inspect_adapter(ref: ModelRef, folder: Path, faults: Faults) -> ModelFacts | None:
-    if missing := lacking(folder, (ADAPTER_CONFIG, ADAPTER_WEIGHTS)):
-        _no_mlx_adapter(ref, folder, missing, faults)
+    if lacking(folder, (ADAPTER_CONFIG,)):
+        _no_mlx_adapter(ref, lacking(folder, (ADAPTER_CONFIG, ADAPTER_WEIGHTS)), faults)
         return None
     try:
         config = read_json(folder / ADAPTER_CONFIG)
-        if "peft_type" in config or "fine_tune_type" not in config:
-            _peft(ref, faults)
+        if "peft_type" in config:
+            from mlspec.runners.mlx_lm.facts.peft import inspect_peft  # most adapters are mlx_lm's
+
+            return inspect_peft(ref, folder, config, faults)
+        if "fine_tune_type" not in config:
+            _another_format(ref, faults)
+            return None
+        if missing := lacking(folder, (ADAPTER_WEIGHTS,)):
+            _no_mlx_adapter(ref, missing, faults)
             return None
         weights, found = read_tensors(folder, ADAPTER_WEIGHTS)
         _check_types(found)
@@ -232,18 +239,13 @@ def _remedy(folder: Path, other: str | None) -> str:
     return "make one with: mlx_lm.convert --hf-path MODEL --mlx-path FOLDER"
 
 
-def _no_mlx_adapter(ref: ModelRef, folder: Path, missing: str, faults: Faults) -> None:
-    if kind_of(folder / "adapter_model.safetensors") == "file":
-        _peft(ref, faults)
-        return
+def _no_mlx_adapter(ref: ModelRef, missing: str, faults: Faults) -> None:
     help = "mlx_lm.lora writes both into its --adapter-path"
     faults.error("model-format", f"{ref.role}: no mlx_lm adapter: {missing}", ref.pointer, help=help)
 
 
-def _peft(ref: ModelRef, faults: Faults) -> None:
-    message = (
-        f"{ref.role}: an adapter of another format (PEFT?), not of mlx_lm: adapter_config.json has no fine_tune_type"
-    )
-    faults.error(
-        "model-format", message, ref.pointer, help="train it with mlx_lm.lora, or convert it to mlx_lm's format"
-    )
+def _another_format(ref: ModelRef, faults: Faults) -> None:
+    told = "adapter_config.json has neither fine_tune_type nor peft_type"
+    message = f"{ref.role}: an adapter of another format, not of mlx_lm or PEFT: {told}"
+    help = "train it with mlx_lm.lora, or save it by PEFT's save_pretrained"
+    faults.error("model-format", message, ref.pointer, help=help)

@@ -43,7 +43,7 @@ def adapter_details(config: Mapping[str, Any]) -> dict[str, Any]:
         "fine_tune_type": kind,
         "num_layers": layers,
         **_parameters(kind, config.get("lora_parameters")),
-        "base_model": _hub_name(config.get("model")),
+        "base_model": hub_name(config.get("model")),
     }
 
 
@@ -73,7 +73,7 @@ def _parameters(kind: str, parameters: object) -> dict[str, Any]:
     rank, scale, keys = (parameters.get(name) for name in ("rank", "scale", "keys"))
     if type(rank) is not int or not 1 <= rank <= LARGEST_COUNT:
         raise _bad(f"the rank in lora_parameters is {quoted(rank)}: it has to be a whole number from 1")
-    if not _is_finite(scale):
+    if not is_finite(scale):
         raise _bad(f"the scale in lora_parameters is {quoted(scale)}: it has to be a finite number")
     if keys is not None and not (isinstance(keys, list) and all(isinstance(key, str) for key in keys)):
         raise _bad("the keys in lora_parameters have to be a list of names")
@@ -85,12 +85,12 @@ def _dropout(value: object) -> dict[str, Any]:
     """It is for training; mlx_lm takes it all the same."""
     if value is None:
         return {}
-    if not _is_finite(value):
+    if not is_finite(value):
         raise _bad(f"the dropout in lora_parameters is {quoted(value)}: it has to be a finite number")
     return {"dropout": value}
 
 
-def _hub_name(value: object) -> str | None:
+def hub_name(value: object) -> str | None:
     """The base that the adapter was trained on, where it is named as on the hub. A path on somebody's computer is none
     of ours, and a relative one of two parts looks like a name: those that begin as folders mostly do are left out.
     """
@@ -99,7 +99,8 @@ def _hub_name(value: object) -> str | None:
     return None if value.partition("/")[0].lower() in _FOLDERS else value
 
 
-def _is_finite(value: object) -> bool:
+def is_finite(value: object) -> bool:
+    """Whether it is a number that a float holds."""
     try:
         return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
     except OverflowError:  # a whole number that no float can hold

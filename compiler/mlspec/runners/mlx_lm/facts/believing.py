@@ -52,6 +52,7 @@ class _AdapterDetails:
     scale: float = 1.0
     dropout: float = 0.0
     keys: tuple[str, ...] = ()
+    format: Literal["peft"] | None = None
 
 
 def check_base(details: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from mlspec.characters import quoted
 from mlspec.model.facts import Facts, ModelFacts
 from mlspec.runners import Faults
+from mlspec.runners.mlx_lm.facts.adapter_modules import unpaired
 from mlspec.runners.mlx_lm.model import MlxLmModel
 from mlspec.runners.mlx_lm.packing import Packing
 from mlspec.runners.mlx_lm.tensor_table import Row, covers, numbers, pattern
@@ -66,6 +67,8 @@ def _misfits(details: Mapping[str, Any], base: _Base, hub_name: str | None) -> I
     for row in rows:
         if reason := _misfit_layer(row, base) or check(row, base, details.get("rank", 0)):
             yield reason
+    if details["fine_tune_type"] != "full" and (lacking := unpaired(details["fine_tune_type"], rows)):
+        yield f"it has no tensor {quoted(lacking)} beside those of the same module"
     for key in details.get("keys") or ():
         if base.known and not base.holds(key):
             yield f"its lora_parameters name the module {quoted(key)}, which no layer of the base has"

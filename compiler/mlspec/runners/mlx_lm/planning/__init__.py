@@ -11,8 +11,10 @@ from mlspec.model.plan import Decision, MemoryPart, MemoryPlan, RunnerPlan
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.runners import Faults
+from mlspec.runners.mlx_lm.model import MlxLmModel
 from mlspec.runners.mlx_lm.planning import memory, model, runtime
-from mlspec.runners.mlx_lm.planning.deriving import derivation
+from mlspec.runners.mlx_lm.planning.adapters import decide_adapters
+from mlspec.runners.mlx_lm.planning.deriving import conversions, decide_conversions, derivation
 from mlspec.runners.mlx_lm.planning.policy import Choice, Point, Question, choose
 from mlspec.runners.mlx_lm.planning.service import decide_concurrency
 from mlspec.runners.mlx_lm.planning.situation import Situation
@@ -81,7 +83,7 @@ def _plan(chosen: _Chosen) -> RunnerPlan:
         system_packages=(BLAS_PACKAGE,) if situation.on_cpu else (),
         memory=MemoryPlan(parts, situation.budget.bytes if situation.budget else None),
         speed=estimate_speed(situation, point),
-        derivations=derivation(situation.base, point.option, dtype),
+        derivations=(*derivation(situation.base, point.option, dtype), *conversions(situation.facts)),
     )
 
 
@@ -94,6 +96,8 @@ def _decisions(chosen: _Chosen, parts: tuple[MemoryPart, ...]) -> tuple[Decision
         model.decide_kv_bits(situation, point),
         model.decide_speculation(situation),
         model.decide_adapter(situation.model),
+        *decide_adapters(situation),
+        *decide_conversions(situation.facts),
         model.decide_sampling(situation.spec),
         decide_concurrency(situation, question, point),
         runtime.decide_prefill_step(situation, question, point),
@@ -107,13 +111,22 @@ def _decisions(chosen: _Chosen, parts: tuple[MemoryPart, ...]) -> tuple[Decision
     )
 
 
+def _conversation(model: MlxLmModel) -> dict[str, str]:
+    """What the spec puts in the place of the model's own: a template by its place in the bundle, and a first turn."""
+    template = {} if model.chat_template is None else {"chat_template": f"user/{model.chat_template}"}
+    return template if model.system_prompt is None else {**template, "system_prompt": model.system_prompt}
+
+
 def _settings(situation: Situation, decisions: Mapping[str, Decision], of_requests: tuple[int, int]) -> dict[str, Any]:
     """What the serve-time runner reads; on a smaller machine it admits fewer requests, by what each takes."""
     limits = ("memory_limit_bytes", "cache_limit_bytes", "wired_limit_bytes")
     fixed_bytes, request_bytes = of_requests if situation.budget else (None, None)
     return {
         "context_length": decisions["model.context_length"].value,
+        **_conversation(situation.model),
         "adapters": [adapter.name for adapter in situation.model.adapters],
+        "adapter_slots": situation.adapter_slots,
+        "preload": situation.preloaded_adapters,
         "default_adapter": decisions["model.default_adapter"].value,
         "sampling": decisions["model.sampling"].value,
         "preload_blas": decisions["runtime.preload_blas"].value,

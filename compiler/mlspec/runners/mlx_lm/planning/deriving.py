@@ -1,4 +1,4 @@
-"""The quantized model that a build makes once from the spec's own, by mlx_lm's converter."""
+"""What a build makes once of a spec's models: a quantized base, by mlx_lm's converter; mlx_lm's adapters of PEFT's."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from typing import Any
 
 from mlspec.characters import visible
 from mlspec.errors import CommandError
-from mlspec.model.facts import ModelFacts
-from mlspec.model.plan import Derivation
+from mlspec.model.facts import Facts, ModelFacts
+from mlspec.model.plan import Decision, Derivation
 from mlspec.runners.mlx_lm.planning.policy import Option
 
 CONVERTER = "mlx_lm 0.32.2"
 """Part of the key: another version may write other bytes."""
+
+PEFT = "peft"
+PEFT_CONVERTER = 1
+"""The same of our own converter: to be raised when it writes other bytes."""
 
 SHOWN_LINES = 3
 _LONGEST_LINE = 300
@@ -41,12 +45,46 @@ def derivation(base: ModelFacts, option: Option, dtype: str) -> tuple[Derivation
     return (Derivation(base.ref.role, _key(base, settings), settings, option.weights_bytes),)
 
 
+def conversions(facts: Facts) -> tuple[Derivation, ...]:
+    """What is to be made of adapters that aren't in mlx_lm's format."""
+    return tuple(_conversion(adapter) for adapter in facts.models if adapter.details.get("format") == PEFT)
+
+
+def _conversion(adapter: ModelFacts) -> Derivation:
+    settings = {"format": PEFT, "converter": PEFT_CONVERTER}
+    key = _key(adapter, settings)
+    return Derivation(adapter.ref.role, key, settings, adapter.parameter_bytes, work="convert")
+
+
+def decide_conversions(facts: Facts) -> tuple[Decision, ...]:
+    """Of each such adapter, that it is converted."""
+    return tuple(_decision(facts.of(made.role)) for made in conversions(facts))
+
+
+def _decision(adapter: ModelFacts) -> Decision:
+    role, details = adapter.ref.role, adapter.details
+    rule = f"PEFT's format: the build converts it to mlx_lm's, rank {details['rank']}, scale {details['scale']:g}"
+    inputs = tuple(f"facts:{role}/{name}" for name in ("format", "rank", "scale"))
+    return Decision(f"model.{role.replace('/', '.')}.format", "converted", rule, inputs)
+
+
 def derive(settings: Mapping[str, Any], source: Path, into: Path) -> None:
-    """Write the quantized model of the folder `source` into `into`, which must not exist yet.
+    """Write the model that these settings of a derivation make of the folder `source` into `into`, which must not
+    exist yet.
 
     Raises:
-        CommandError: mlx_lm isn't installed, or its converter failed.
+        CommandError: what makes it isn't installed, or failed.
+        BadModelFileError: the source is no adapter that can be converted.
     """
+    if settings.get("format") == PEFT:
+        from mlspec.runners.mlx_lm.peft.converting import convert  # most adapters are mlx_lm's
+
+        convert(source, into)
+    else:
+        _quantize(settings, source, into)
+
+
+def _quantize(settings: Mapping[str, Any], source: Path, into: Path) -> None:
     import subprocess  # not at every build
 
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}

@@ -100,7 +100,8 @@ def decide_budget(situation: Situation) -> Decision:
 
 def decide_footprint(parts: Sequence[MemoryPart]) -> Decision:
     facts = ("facts:base/parameter_bytes", "facts:base/architecture")
-    inputs = (*facts, *(f"plan:{key}" for key in _COUNTED))
+    slots = ("model.adapter_slots",) if any(part.name == "adapters" and part.bytes for part in parts) else ()
+    inputs = (*facts, *(f"plan:{key}" for key in (*slots, *_COUNTED)))
     total = sum(part.bytes for part in parts)
     return Decision("memory.footprint_bytes", total, summed(parts), inputs)
 

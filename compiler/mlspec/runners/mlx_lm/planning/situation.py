@@ -13,6 +13,7 @@ from mlspec.model.plan import MemoryPart
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.runners.mlx_lm.architecture import Architecture
+from mlspec.runners.mlx_lm.facts.adapter_modules import modules, slot_bytes
 from mlspec.runners.mlx_lm.footprint import footprint, kv_bytes
 from mlspec.runners.mlx_lm.footprint.load import Load
 from mlspec.runners.mlx_lm.model import MlxLmModel
@@ -33,6 +34,9 @@ SHORTEST_CONTEXT = 1024
 USUAL_PREFIX_TOKENS = 8192
 """A prompt cache that doesn't hold one prefix of this length isn't worth having; a context that is longer leaves room
 for it: conversations gain more from it than from the last tokens of a context."""
+
+ADAPTERS_SHARE = 8
+"""Adapters that nobody counted get at most one part in so many of the budget: requests and prefixes need the rest."""
 
 ELEMENT_BYTES = {"bfloat16": 2, "float16": 2, "float32": 4}
 STORED = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}
@@ -94,14 +98,49 @@ class Situation:
         return "float32" if self.on_cpu else self.stored_type
 
     @cached_property
+    def adapters(self) -> tuple[ModelFacts, ...]:
+        return tuple(self.facts.of(f"adapters/{adapter.name}") for adapter in self.model.adapters)
+
+    @cached_property
+    def adapter_slots(self) -> int:
+        """How many adapters are in memory at once: what the spec says, or as many as fit into a part of the budget."""
+        count, given = len(self.adapters), self.model.max_loaded_adapters
+        if given != "auto":
+            return min(given, count)
+        if self.budget is None:
+            return count
+        share = self.budget.bytes // ADAPTERS_SHARE
+        return next((slots for slots in range(count, 1, -1) if self.adapters_bytes_of(slots) <= share), min(count, 1))
+
+    @property
+    def preloaded_adapters(self) -> list[str]:
+        """Those that are in memory from the start: no more than have room."""
+        default = self.model.default_adapter
+        wanted = [adapter.name for adapter in self.model.adapters if adapter.preload]
+        return sorted(wanted, key=lambda name: name != default)[: self.adapter_slots]
+
+    @cached_property
     def adapters_bytes(self) -> int:
-        """All adapters are held at once, and for a swap back the tensors of a pristine one."""
-        adapters = [self.facts.of(f"adapters/{adapter.name}") for adapter in self.model.adapters]
-        pristine = [self._held(facts) for facts in adapters if facts.details["fine_tune_type"] != "full"]
-        return sum(map(self._held, adapters)) + max(pristine, default=0)
+        """What adapters take in memory."""
+        return self.adapters_bytes_of(self.adapter_slots)
+
+    def adapters_bytes_of(self, slots: int) -> int:
+        """The same with so many of them in memory. Each slot of low-rank adapters has room for any of them, and one
+        more is the base's, which is all zeros.
+        """
+        if not slots:
+            return 0
+        if self.adapters[0].details["fine_tune_type"] == "full":
+            return sum(sorted(map(self._held, self.adapters))[-slots:])
+        return (slots + 1) * self._slot_bytes
+
+    @cached_property
+    def _slot_bytes(self) -> int:
+        found = [modules(map(Row.from_data, adapter.details["tensors"])) for adapter in self.adapters]
+        return slot_bytes(found, ELEMENT_BYTES["float32"] if self.on_cpu else None)
 
     def _held(self, adapter: ModelFacts) -> int:
-        """An adapter's bytes in memory: cast like the model that it adapts."""
+        """A fine-tune's bytes in memory: cast like the model whose tensors it replaces."""
         if not self.on_cpu:
             return adapter.parameter_bytes
         rows = map(Row.from_data, adapter.details["tensors"])

@@ -91,6 +91,8 @@ def _changes(situation: Situation) -> Iterator[_Change]:
     model, service, machine = situation.model, situation.spec.service, situation.machine
     if model.prompt_cache_mb not in ("auto", 0):
         yield _Change(_model(prompt_cache_mb=0), lambda point: "prompt_cache_mb 0")
+    if model.max_loaded_adapters != "auto":
+        yield _Change(_model(max_loaded_adapters="auto"), lambda point: "max_loaded_adapters auto")
     if model.quantization != "auto" and why_not(model, situation.facts) is None:
         yield _Change(_model(quantization="auto"), lambda point: point.option.title)
     if model.context_length != "auto":

@@ -1,0 +1,127 @@
+"""What `mlspec bench` asks, by its options, the spec and its plan."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from mlspec.bench.connection import Place
+from mlspec.bench.record import Asked
+from mlspec.bench.workload import PATHS, EndpointName, Workload
+from mlspec.errors import CommandError
+from mlspec.model.plan import Plan
+from mlspec.pipeline import Checked
+
+_MIX = "mix"
+_BASE = "base"
+_PREFERRED: tuple[EndpointName, ...] = ("stream", "chat", "completions", "predict")
+_OF_LANGUAGE = ("prompt_tokens", "max_tokens", "shared_prefix", "adapters")
+_PROMPT_TOKENS = 64
+
+
+def check_url(url: str) -> None:
+    """Raises CommandError if it is no URL of a service, or its host isn't known."""
+    try:
+        Place.of(url)
+    except ValueError as problem:
+        raise CommandError("usage", f"--url: {problem}", "as in --url http://127.0.0.1:3000") from problem
+    except OSError as problem:
+        raise CommandError("no-such-host", f"--url: the host of {url} isn't known", "is its name right?") from problem
+
+
+def workload_of(options: Namespace, checked: Checked, plan: Plan) -> Workload:
+    """Raises CommandError for what doesn't go together with the spec."""
+    generates = plan.task == "generate"
+    if not generates:
+        _check_tensors(options)
+    endpoint = _endpoint(options, plan)
+    bodies = _bodies(options, checked, generates)
+    return Workload(
+        endpoint=endpoint,
+        task=plan.task,
+        bodies=bodies,
+        prompt_tokens=options.prompt_tokens or _PROMPT_TOKENS,
+        max_tokens=options.max_tokens,
+        most_tokens=plan.runtime["limits"]["max_tokens"],
+        shared_prefix=options.shared_prefix,
+        adapters=_adapters(options.adapters, checked),
+        repeat=options.repeat,
+        seed=options.seed,
+        headers=_headers(options, plan),
+    )
+
+
+def asked_of(options: Namespace, workload: Workload) -> Asked:
+    """The same in words, to be kept."""
+    generated = f"prompts of {workload.prompt_tokens} words"
+    return Asked(
+        endpoint=PATHS[workload.endpoint],
+        prompts="its tests' requests" if workload.bodies else generated,
+        max_tokens=options.max_tokens,
+        requests=options.requests,
+        duration_s=options.duration,
+        adapters=workload.adapters,
+        shared_prefix=workload.shared_prefix,
+        repeat=workload.repeat,
+        seed=workload.seed,
+    )
+
+
+def _check_tensors(options: Namespace) -> None:
+    given = [name for name in _OF_LANGUAGE if getattr(options, name)]
+    if given:
+        flag = f"--{given[0].replace('_', '-')}"
+        raise CommandError("usage", f"{flag} is for language models; this one takes tensors", f"leave {flag} out")
+
+
+def _endpoint(options: Namespace, plan: Plan) -> EndpointName:
+    """The one that was asked for; else the first that tells most: streams show the first token."""
+    offered: tuple[str, ...] = tuple(plan.runtime["endpoints"])
+    wanted: EndpointName | None = options.endpoint
+    if wanted is not None and wanted not in offered and options.url is None:
+        raise CommandError("usage", f"the service has no endpoint '{wanted}'", f"it has {', '.join(offered)}")
+    preferred = _PREFERRED if plan.task == "generate" else ("predict", "stream")
+    found = wanted or next((name for name in preferred if name in offered), None)
+    if found is None:
+        help = f"it has {', '.join(offered)}; add predict or stream to service.endpoints"
+        raise CommandError("usage", "the service has no endpoint that can be measured", help)
+    return found
+
+
+def _bodies(options: Namespace, checked: Checked, generates: bool) -> tuple[Mapping[str, Any], ...]:
+    """The tests' requests that are to be answered; none where prompts are to be generated."""
+    if options.prompt_tokens:
+        return ()
+    fine = [test.predict for test in checked.spec.tests if test.expect.status == 200]
+    if generates:
+        return tuple(body for body in fine if body.get("prompt") or body.get("messages"))
+    if not fine:
+        message = f"{checked.document.shown} has no test whose request could be asked"
+        raise CommandError("no-tests", message, "add one under 'tests:' that expects status 200")
+    return tuple(fine)
+
+
+def _adapters(wanted: str | None, checked: Checked) -> tuple[str, ...]:
+    names = tuple(adapter.name for adapter in getattr(checked.spec.model, "adapters", ()))
+    if wanted is None or wanted == _BASE:
+        return (_BASE,) if wanted else ()
+    if wanted == _MIX and names:
+        return names
+    if wanted in names:
+        return (wanted,)
+    has = f"it has {', '.join((*names, _BASE))}" if names else "it has none"
+    raise CommandError("usage", f"--adapters {wanted}: the spec has no such adapter", has)
+
+
+def _headers(options: Namespace, plan: Plan) -> tuple[tuple[str, str], ...]:
+    """The API key's; the first where the variable holds several."""
+    auth = plan.runtime.get("auth")
+    name = options.api_key_env or (auth["api_key_env"] if auth else None)
+    if name is None:
+        return ()
+    keys = [key.strip() for key in os.environ.get(name, "").split(",") if key.strip()]
+    if not keys or not (keys[0].isascii() and keys[0].isprintable()):
+        raise CommandError("no-api-key", f"{name} holds no API key", f"set it: export {name}=…")
+    return (("Authorization", f"Bearer {keys[0]}"),)

@@ -1,0 +1,50 @@
+"""Which form an answer must have."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mlspec_runtime.errors import ServiceError
+from mlspec_runtime.generate.sampling import Grammar, Sampling
+
+
+class JsonSchema(BaseModel):
+    """A JSON Schema that an answer follows. It is always followed: `strict` is taken, and changes nothing."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+    name: Annotated[str, Field(max_length=64)] | None = None
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(BaseModel):
+    """Text as the model likes it, some JSON object, or JSON of a schema."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _with_its_schema(self) -> ResponseFormat:
+        if (self.json_schema is not None) != (self.type == "json_schema"):
+            raise ValueError("'json_schema' goes with type 'json_schema', and with no other")
+        return self
+
+    def grammar(self) -> Grammar | None:
+        """What must be followed; None for text."""
+        if self.json_schema is not None:
+            return Grammar("json_schema", json.dumps(self.json_schema.schema_, ensure_ascii=False))
+        return Grammar("json_object") if self.type == "json_object" else None
+
+
+def unfollowed_format(sampling: Sampling) -> ServiceError | None:
+    """What to say of an answer that could not follow its format to the end; None: it did, or had none."""
+    constraint = sampling.grammar.constraint if sampling.grammar is not None else None
+    if constraint is None or constraint.problem is None:
+        return None
+    message = f"the answer's format is too complex to be followed ({constraint.problem}); ask for a simpler one"
+    return ServiceError("format_too_complex", message, 400, field="response_format")
