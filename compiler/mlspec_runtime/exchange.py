@@ -26,6 +26,8 @@ class Asked(Protocol):
     def cancel(self, submission: Submission) -> None: ...
 
 
+RETRY_AFTER_S = 10.0
+"""For those whose turn didn't come: it is too crowded by far."""
 STRAIGHT_SEND = "mlspec.straight_send"
 """In a request's scope: the server's own `send`, if there is one. The layers around the application look at an answer's
 begin and end alone, and each piece that passes them costs more than all else that is done for a token.
@@ -42,7 +44,7 @@ class Exchange:
         self._timeout_s = timeout_s
         self._submission: Submission | None = None
         self._end = asyncio.get_running_loop().create_future()
-        self._deadline = self._end.get_loop().call_later(self._left_s(), self._interrupt, self._too_late())
+        self._deadline = self._end.get_loop().call_later(self._left_s(), self._expire)
         self._gone = asyncio.ensure_future(_disconnected(request.receive))
         self._gone.add_done_callback(self._left)
 
@@ -103,9 +105,13 @@ class Exchange:
             if self._submission is not None:
                 self._submission.interrupt(reason)
 
-    def _too_late(self) -> ServiceError:
-        message = f"no whole answer within {self._timeout_s:g} s; ask for less, or later"
-        return ServiceError("deadline_exceeded", message, 504)
+    def _expire(self) -> None:
+        if self._submission is None or self._submission.computing:
+            message = f"no whole answer within {self._timeout_s:g} s; ask for less, or later"
+            self._interrupt(ServiceError("deadline_exceeded", message, 504))
+        else:
+            message = f"its turn didn't come within {self._timeout_s:g} s; nothing of it was computed"
+            self._interrupt(ServiceError("queue_timeout", message, 503, retry_after_s=RETRY_AFTER_S))
 
     def failed(self, error: ServiceError) -> dict[str, Any]:
         """Count an error that came too late for an HTTP status; the answer is its body."""

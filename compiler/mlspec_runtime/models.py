@@ -44,7 +44,7 @@ def _find(model: PlannedModel, bundle: Path, environment: Mapping[str, str], sto
         f"model '{model.role}' ({_told(model)}) is not on this machine; looked at {', '.join(looked)}. "
         f"Build the bundle where the model is, or set {MODELS_VARIABLE} to a folder that holds {model.role}/"
     )
-    raise ServiceError("model_not_found", message, 503)
+    raise ServiceError("model_missing", message, 503)
 
 
 def _candidates(

@@ -57,6 +57,8 @@ class Submission:
         self.request_id = request_id
         self.stream = stream
         self.cancelled = False
+        self.computing = True
+        """False as long as it waits for its turn."""
         self._loop = asyncio.get_running_loop()
         self._mailbox: deque[Item] = deque()
         self._listeners: list[Callable[[Item], None]] = []

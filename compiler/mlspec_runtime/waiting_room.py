@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
@@ -14,17 +15,22 @@ Job = TypeVar("Job")
 
 class WaitingRoom(Generic[Job]):
     """Jobs wait here and are computed from here. `running` and `waiting` are bounded together, so that a
-    burst which the free places will take at once is not refused.
+    burst which the free places will take at once is not refused. Nor does anyone wait in vain: who would, by what
+    requests take as a rule, have to for longer than `timeout_s` is refused at once.
     """
 
-    def __init__(self, *, running: int, waiting: int, watch: Callable[[Stats], None]) -> None:
+    def __init__(
+        self, *, running: int, waiting: int, watch: Callable[[Stats], None], timeout_s: float = math.inf
+    ) -> None:
         self._resize(running, waiting)
+        self._timeout_s = timeout_s
         self._watch = watch
         self._changed = threading.Condition()
         self._waiting: dict[Job, None] = {}
         self._running: dict[Job, None] = {}
         self._closed: ServiceError | None = None
         self._typical_s = 1.0
+        self._is_measured = False
 
     def resize(self, *, running: int, waiting: int) -> None:
         """Other bounds from now on. Those who are in stay in, even if they are more."""
@@ -42,18 +48,24 @@ class WaitingRoom(Generic[Job]):
         with self._changed:
             if self._closed is not None:
                 raise self._closed.again()
-            if not always and len(self._waiting) + len(self._running) >= self._places:
-                raise self._full()
+            if not always:
+                self._check_room()
             self._waiting[job] = None
             self._changed.notify_all()
         self._tell()
 
-    def _full(self) -> ServiceError:
-        wait_s = round(min(60.0, max(1.0, self._typical_s * (len(self._waiting) + 1) / self._parallel)), 1)
-        message = (
-            f"{len(self._waiting)} requests wait and {len(self._running)} are computed, which is all there is room for"
-        )
-        return ServiceError("queue_full", message, 429, retry_after_s=wait_s)
+    def _check_room(self) -> None:
+        waiting, running = len(self._waiting), len(self._running)
+        retry_after_s = round(min(60.0, max(1.0, self._typical_s * (waiting + 1) / self._parallel)), 1)
+        told = f"{waiting} requests wait and {running} are computed"
+        if waiting + running >= self._places:
+            message = f"{told}, which is all there is room for"
+            raise ServiceError("queue_full", message, 429, retry_after_s=retry_after_s)
+        must_end_first = waiting + running + 1 - self._parallel
+        wait_s = self._typical_s * must_end_first / self._parallel
+        if self._is_measured and must_end_first > 0 and wait_s + self._typical_s > self._timeout_s:
+            message = f"{told}: one more would hardly be answered within {self._timeout_s:g} s"
+            raise ServiceError("queue_slow", message, 429, retry_after_s=retry_after_s)
 
     def wait(self) -> bool:
         """Block until a job waits; False once it is closed."""
@@ -87,6 +99,7 @@ class WaitingRoom(Generic[Job]):
             self._waiting.pop(job, None)
             self._running.pop(job, None)
             if took_s is not None:
+                self._is_measured = True
                 self._typical_s = 0.8 * self._typical_s + 0.2 * took_s
         self._tell()
 

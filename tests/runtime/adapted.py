@@ -123,6 +123,7 @@ class Together:
         for _ in range(times):
             for step in self.model.step():
                 self._take(step)
+            self.model.settle()
 
     def _take(self, step: Step) -> None:
         self.answers[step.row].append(step.token)

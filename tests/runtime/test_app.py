@@ -392,7 +392,7 @@ def test_a_missing_model_is_told_with_a_remedy(tmp_path: Path, caplog: pytest.Lo
             response = await service.client.post("/predict", json={"text": "a"})
             assert response.status_code == 503
             error = error_of(response)
-            assert error["code"] == "model_not_found"
+            assert error["code"] == "model_missing"
             assert "models/base" in error["message"]
             assert "MLSPEC_MODELS" in error["message"]
             await service.client.get("/health")

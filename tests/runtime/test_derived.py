@@ -70,7 +70,7 @@ def test_nor_is_it_looked_for_in_the_store(source: Path, tmp_path: Path) -> None
 
     with pytest.raises(ServiceError) as error:
         locate(plan(source, source={"store": "demo:1"}), tmp_path, {}, store)
-    assert error.value.code == "model_not_found"
+    assert error.value.code == "model_missing"
 
 
 @pytest.mark.parametrize(

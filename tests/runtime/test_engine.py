@@ -49,6 +49,9 @@ class Counting:
         self.prefill_step = 0
         self.closed_by = 0
         self.next_error: BaseException | None = None
+        self.settle_error: BaseException | None = None
+        self.settled = 0
+        self.refused = ""
         self.steps = threading.Semaphore(0)
         self._ids = itertools.count()
 
@@ -56,6 +59,8 @@ class Counting:
         return not self.rows or adapter == self.adapter
 
     def start(self, prompt: Sequence[int], sampling: Sampling, adapter: str) -> Started:
+        if adapter == self.refused:
+            raise ServiceError("adapter_unavailable", "it can't be read", 503)
         if adapter != self.adapter:
             assert not self.rows, "a swap with rows in flight"
             self.adapter = adapter
@@ -88,7 +93,10 @@ class Counting:
         return Step(row, state[0], "length" if state[0] != 10 else "stop")
 
     def settle(self) -> None:
-        pass
+        self.settled += 1
+        if self.settle_error is not None:
+            error, self.settle_error = self.settle_error, None
+            raise error
 
     def read_prompts_by(self, tokens: int) -> None:
         self.prefill_step = tokens
@@ -243,6 +251,36 @@ def test_a_failed_step_fails_its_requests_alone() -> None:
         assert (await answer(kept)).tokens == [23, 24]
         assert bench.model.resets == 1
         assert bench.engine.alive
+
+    on_bench(check)
+
+
+def test_what_could_wait_is_done_once_answers_are_out_and_fails_as_a_step_does() -> None:
+    async def check(bench: Bench) -> None:
+        bench.model.settle_error = RuntimeError("secret")
+        done, lost = bench.put(20, 1), bench.put(30, 900)
+        bench.let(1)
+        assert (await answer(done)).tokens == [21]
+        bench.let()
+        with pytest.raises(ServiceError) as error:
+            await lost.output()
+        assert (error.value.code, bench.model.resets) == ("engine_error", 1)
+        assert (await answer(bench.put(40))).tokens == [41, 42]
+        assert bench.model.settled > 1
+
+    on_bench(check)
+
+
+def test_an_adapter_that_can_t_be_loaded_fails_its_request_with_the_reason() -> None:
+    async def check(bench: Bench) -> None:
+        bench.model.refused = "gone"
+        lost, good = bench.put(20, adapter="gone"), bench.put(30)
+        bench.let()
+        with pytest.raises(ServiceError) as error:
+            await lost.output()
+        assert (error.value.status, error.value.code) == (503, "adapter_unavailable")
+        assert (await answer(good)).tokens == [31, 32]
+        assert bench.room.stats() == Stats(0, 0)
 
     on_bench(check)
 

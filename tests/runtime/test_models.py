@@ -64,7 +64,7 @@ def test_the_three_places_in_their_order(tmp_path: Path) -> None:
 def test_a_missing_model_names_all_places_and_no_folder_of_the_machine(tmp_path: Path) -> None:
     plan = plan_for(make_model(tmp_path / "m"), source={"store": "demo:1"})
     error = problem(plan, tmp_path / "bundle", {"MLSPEC_MODELS": str(tmp_path / "elsewhere")})
-    assert error.code == "model_not_found"
+    assert error.code == "model_missing"
     for place in ("base in MLSPEC_MODELS", "models/base in the bundle", "demo:1 in the model store"):
         assert place in error.message
     assert str(tmp_path) not in error.message
@@ -74,7 +74,7 @@ def test_a_link_that_leads_nowhere_is_a_missing_model(tmp_path: Path) -> None:
     plan = plan_for(make_model(tmp_path / "m"))
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "base").symlink_to(tmp_path / "gone")
-    assert problem(plan, tmp_path).code == "model_not_found"
+    assert problem(plan, tmp_path).code == "model_missing"
 
 
 @pytest.mark.parametrize(

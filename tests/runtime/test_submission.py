@@ -131,7 +131,7 @@ def test_a_loop_that_has_ended_is_no_trouble() -> None:
 def test_who_waits_is_told_of_the_end_and_listeners_are_not(leaves: bool, code: str) -> None:
     async def check() -> None:
         runner, client, heard = Asked(), Connection(), list[Item]()
-        exchange = Exchange(runner, client.request, metrics(), timeout_s=600 if leaves else 0.05)
+        exchange = Exchange(runner, client.request, metrics(), timeout_s=600 if leaves else 0.5)
         await exchange.begin(Word(text="?"), stream=True)
         runner.submissions[0].listen(heard.append)
         runner.submissions[0].put(word("one"))

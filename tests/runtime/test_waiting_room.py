@@ -35,6 +35,22 @@ def test_running_and_waiting_are_bounded_together() -> None:
     assert room.waiting() == ("d", "probe", "e")
 
 
+def test_who_would_wait_in_vain_is_refused() -> None:
+    room = WaitingRoom[int](running=2, waiting=100, watch=lambda stats: None, timeout_s=10)
+    for job in range(40):
+        room.enter(job)
+        room.leave(job, took_s=6)
+    # The third begins after one of these has ended, 3 s from now as a rule, and takes another 6.
+    for job in range(3):
+        room.enter(job)
+    with pytest.raises(ServiceError) as slow:
+        room.enter(3)
+    assert (slow.value.status, slow.value.code) == (429, "queue_slow")
+    assert slow.value.retry_after_s is not None
+    room.leave(0)
+    room.enter(3)
+
+
 def test_other_bounds_keep_who_is_in() -> None:
     room, _ = make()
     for job in "abcd":

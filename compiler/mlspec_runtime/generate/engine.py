@@ -171,6 +171,7 @@ class Engine:
 
     def _start(self, job: Job) -> bool:
         job.began_at = time.monotonic()
+        job.computing = True
         try:
             started = self._model.start(job.prompt, job.sampling, job.adapter)
         except ServiceError as error:

@@ -99,6 +99,7 @@ class Job(Submission):
         self.format = format
         self.entered_at = time.monotonic()
         self.began_at = 0.0
+        self.computing = False
         self.first_token_at: float | None = None
         self.reused_tokens = 0
         self.transcript: Transcript | None = None

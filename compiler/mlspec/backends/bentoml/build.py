@@ -19,6 +19,9 @@ SERVICE = "service:ModelService"
 TIMEOUT_MARGIN_S = 60
 """BentoML's own timeout lies this far above the service's, which answers first and in its own shape."""
 
+END_MARGIN_S = 20
+"""What the runtime takes at most to free the model and end, after what was accepted has had its `drain_s`."""
+
 # Past any proxy: Docker and podman put the host's http_proxy into containers.
 _HEALTH_SCRIPT = (
     "import os, urllib.request as r; "
@@ -45,6 +48,7 @@ class BentomlBackend:
             Decision("serving.timeout_s", math.ceil(timeout_s) + TIMEOUT_MARGIN_S, above, limits),
             Decision("serving.port", 3000, "BentoML's usual port; `--port` changes it"),
             Decision("serving.host", "127.0.0.1", "loopback unless told otherwise", (), ("0.0.0.0",)),  # noqa: S104
+            _stop_timeout(resolved.spec.service.limits.drain_s),
             _tracing(resolved.spec.service.tracing),
         ]
         if resolved.target.platform == "linux":
@@ -69,6 +73,12 @@ class BentomlBackend:
 
     def command(self, python: str, host: str, port: int) -> list[str]:
         return [python, "-m", "bentoml", "serve", SERVICE, "--host", host, "--port", str(port)]
+
+
+def _stop_timeout(drain_s: float) -> Decision:
+    above = f"{END_MARGIN_S} s above limits.drain_s: what ends the service must wait as long before it kills it"
+    value = math.ceil(drain_s) + END_MARGIN_S
+    return Decision("serving.stop_timeout_s", value, above, ("spec:/service/limits/drain_s",), ("10: docker's own",))
 
 
 def _tracing(tracing: Tracing | None) -> Decision:

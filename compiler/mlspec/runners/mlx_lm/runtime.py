@@ -58,7 +58,9 @@ class MlxLmRunner:
         self._context = context
         self._concurrency, self._queue = limits.concurrency, limits.queue
         self._capacity: Capacity | None = None
-        self._room = WaitingRoom[Job](running=limits.concurrency, waiting=limits.queue, watch=context.watch)
+        self._room = WaitingRoom[Job](
+            running=limits.concurrency, waiting=limits.queue, watch=context.watch, timeout_s=limits.timeout_s
+        )
         self._engine = Engine(self._room, concurrency=limits.concurrency)
         self._liveness = Liveness(limits.timeout_s)
         self._tokenizing = ThreadPoolExecutor(1, thread_name_prefix="mlspec-tokenize")

@@ -39,9 +39,7 @@ class PromptEncoder:
     def check(self, of_spec: str) -> None:
         """Try the chat template. Raises ServiceError (503) if it can't be used; `of_spec` names what the spec has."""
         if self._system and not self.has_template:
-            message = (
-                f"{of_spec} needs a chat template, and this model has none; give one with model.chat_template"
-            )
+            message = f"{of_spec} needs a chat template, and this model has none; give one with model.chat_template"
             raise ServiceError("no_chat_template", message, 503)
         try:
             if self.has_template:

@@ -12,7 +12,7 @@ from mlspec.model.plan import Decision, MemoryPart, MemoryPlan, RunnerPlan
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.model_files import BadModelFileError, files_below, fingerprint
-from mlspec.requirements import overridden, package, package
+from mlspec.requirements import overridden, package
 from mlspec.runners import RUNNER_API, Faults
 from mlspec.runners.python.model import PythonModel, check_model
 

@@ -62,6 +62,7 @@ class Job(Submission):
         self.sizes = sizes
         self.entered_at = time.monotonic()
         self.began_at = 0.0
+        self.computing = False
 
 
 class Done(BaseModel):
@@ -77,7 +78,12 @@ class PythonRunner:
         self._settings = Settings.model_validate(dict(context.settings))
         self._bundle = context.bundle
         self._queue = context.limits.queue
-        self._room = WaitingRoom[Job](running=1, waiting=self._waiting(context.limits.concurrency), watch=context.watch)
+        self._room = WaitingRoom[Job](
+            running=1,
+            waiting=self._waiting(context.limits.concurrency),
+            watch=context.watch,
+            timeout_s=context.limits.timeout_s,
+        )
         self._thread: threading.Thread | None = None
         self._instance: Any = None
         self._good_at = 0.0
@@ -193,6 +199,7 @@ class PythonRunner:
 
     def _compute(self, job: Job) -> None:
         job.began_at = time.monotonic()
+        job.computing = True
         answer = self._answer(job)
         failed = isinstance(answer, ServiceError)
         self._room.leave(job, took_s=None if failed else time.monotonic() - job.began_at)
