@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,18 +43,17 @@ EVENTS = ("adapter_loads", "adapter_loading_ms")
 
 @dataclass(frozen=True)
 class Asking(Contender):
-    """A contender whose requests name adapters, one after the other of `adapters`, which never end."""
+    """A contender whose requests name adapters: what the next one says more is the next of `more`, which never ends."""
 
-    key: str
-    adapters: Iterator[str]
+    more: Iterator[Mapping[str, str]]
 
     @classmethod
-    def of(cls, contender: Contender, title: str, key: str, adapters: Sequence[str]) -> Asking:
-        return cls(**{**vars(contender), "name": title}, key=key, adapters=itertools.cycle(adapters))
+    def of(cls, contender: Contender, title: str, more: Sequence[Mapping[str, str]]) -> Asking:
+        return cls(**{**vars(contender), "name": title}, more=itertools.cycle(more))
 
     def request(self, prompt: str, max_tokens: int) -> Request:
         request = super().request(prompt, max_tokens)
-        body = json.loads(request.body or b"{}") | {self.key: next(self.adapters)}
+        body = json.loads(request.body) | next(self.more)
         return Request(request.path, json.dumps(body).encode(), request.headers)
 
 
@@ -146,7 +145,7 @@ def main(arguments: Sequence[str]) -> None:
 def _report_all(client: Client, base: Path, folder: Path, given: argparse.Namespace) -> None:
     """All eight in memory."""
     with ours(base, folder, threads=given.threads, places=CLIENTS, more=in_spec(len(NAMES))) as service:
-        same, each = (Asking.of(service, name, "adapter", of) for name, of in (("one", NAMES[:1]), ("eight", NAMES)))
+        same, each = _of_one_and_of_eight(service, [{"adapter": name} for name in NAMES])
         found = compare_changes(client, given.rounds, given.requests, (same, each))
         _print_change("in memory", found["one"], found["eight"])
         speeds = compare_speeds(client, given.rounds, given.tokens, (same, each))
@@ -160,7 +159,7 @@ def _report_all(client: Client, base: Path, folder: Path, given: argparse.Namesp
 def _report_few(client: Client, base: Path, folder: Path, given: argparse.Namespace) -> None:
     """Two in memory: with eight in turn, each request loads."""
     with ours(base, folder, threads=given.threads, places=CLIENTS, more=in_spec(FEW_SLOTS)) as service:
-        same, each = (Asking.of(service, name, "adapter", of) for name, of in (("one", NAMES[:1]), ("eight", NAMES)))
+        same, each = _of_one_and_of_eight(service, [{"adapter": name} for name in NAMES])
         found = compare_changes(client, given.rounds, given.requests, (same, each))
         _print_change("loaded", found["one"], found["eight"])
         print(f"  one load took {loading_ms(service.url):.0f} ms in the service")
@@ -168,11 +167,16 @@ def _report_few(client: Client, base: Path, folder: Path, given: argparse.Namesp
 
 def _report_theirs(client: Client, base: Path, folder: Path, given: argparse.Namespace) -> None:
     """Each request of another adapter has it read the base again."""
-    paths = [str(folder / "all" / "adapters" / name) for name in NAMES]
+    # By its own name for the model that it began with, a server takes no adapter of a request.
+    asked = [{"model": str(base), "adapters": str(folder / "all" / "adapters" / name)} for name in NAMES]
     with mlx_server(base, folder / "mlx_lm", threads=given.threads) as server:
-        same, each = (Asking.of(server, name, "adapters", of) for name, of in (("one", paths[:1]), ("eight", paths)))
+        same, each = _of_one_and_of_eight(server, asked)
         found = compare_changes(client, given.rounds, given.requests, (same, each))
         _print_change("mlx_lm.server", found["one"], found["eight"])
+
+
+def _of_one_and_of_eight(contender: Contender, asked: Sequence[Mapping[str, str]]) -> tuple[Asking, Asking]:
+    return Asking.of(contender, "one", asked[:1]), Asking.of(contender, "eight", asked)
 
 
 def _print_change(title: str, same_ms: float, other_ms: float) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.job import Job, LanguageModel, Step, final_output
-from mlspec_runtime.generate.transcript import Transcript
+from mlspec_runtime.generate.transcript import Transcript, continuing
 from mlspec_runtime.generate.turns import Turns
 from mlspec_runtime.heat.pace import Kind, Pace, PaceMeter, kind_of
 from mlspec_runtime.submission import Item, Output, Submission, deliver
@@ -183,7 +183,9 @@ class Engine:
             self._end(job, _engine_error())
             return False
         self._adapter = job.adapter
-        job.transcript = Transcript(self._model.detokenizer(), job.sampling.stop, job.format)
+        new = self._model.detokenizer
+        detokenizer = continuing(new, job.prompt[-1]) if job.continues else new()
+        job.transcript = Transcript(detokenizer, job.sampling.stop, job.format)
         job.reused_tokens = started.reused_tokens
         self._rows[started.row] = job
         return True

@@ -77,8 +77,8 @@ class LanguageModel(Protocol):
 
 
 class Job(Submission):
-    """One request in the engine. `format` is what its transcript must know of the answer's form. Times are of
-    `time.monotonic`.
+    """One request in the engine. `format` is what its transcript must know of the answer's form, which with `continues`
+    goes on where the prompt's text ends. Times are of `time.monotonic`.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class Job(Submission):
         adapter: str,
         *,
         format: Format | None = None,
+        continues: bool = False,
         stream: bool = False,
     ) -> None:
         super().__init__(request_id, stream=stream)
@@ -97,6 +98,7 @@ class Job(Submission):
         self.work = sampling.work
         self.adapter = adapter
         self.format = format
+        self.continues = continues
         self.entered_at = time.monotonic()
         self.began_at = 0.0
         self.computing = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from mlspec_runtime.generate.messages import FinishReason, TokenEvent, TokenLogprobs, ToolCall
@@ -18,6 +18,14 @@ class Detokenizer(Protocol):
     def finalize(self) -> None: ...
     @property
     def last_segment(self) -> str: ...
+
+
+def continuing(detokenizers: Callable[[], Detokenizer], token: int) -> Detokenizer:
+    """A detokenizer for text that goes on behind a token of the prompt: a new one leaves the first blank out."""
+    detokenizer = detokenizers()
+    detokenizer.add_token(token)
+    # Without a segment it holds some of the token back, which would come with the answer.
+    return detokenizer if detokenizer.last_segment else detokenizers()
 
 
 class Parts:

@@ -127,7 +127,15 @@ class MlxLmRunner:
     async def submit(self, request: GenerateRequest, request_id: str, *, stream: bool) -> Submission:
         loop = asyncio.get_running_loop()
         reading = await loop.run_in_executor(self._tokenizing, self._reader.read, request)
-        job = Job(request_id, reading.prompt, reading.sampling, reading.adapter, format=reading.format, stream=stream)
+        job = Job(
+            request_id,
+            reading.prompt,
+            reading.sampling,
+            reading.adapter,
+            format=reading.format,
+            continues=reading.continues,
+            stream=stream,
+        )
         self._engine.submit(job)
         return job
 

@@ -25,12 +25,13 @@ SCHEMA_FIELD = "response_format.json_schema.schema"
 
 @dataclass(frozen=True)
 class Reading:
-    """A request as the engine takes it."""
+    """A request as the engine takes it; `continues`: its answer goes on where the prompt's text ends."""
 
     prompt: list[int]
     sampling: Sampling
     adapter: str
     format: Format | None
+    continues: bool
 
 
 class RequestReader:
@@ -59,7 +60,8 @@ class RequestReader:
         prompt = self._prompt(request, tools)
         sampling = self._sampling(request, prompt, tools)
         form = None if request.raw else self._forms.form(prompt, tools, several=request.parallel_tool_calls)
-        return Reading(prompt, sampling, request.adapter or self._settings.default_adapter, form)
+        adapter = request.adapter or self._settings.default_adapter
+        return Reading(prompt, sampling, adapter, form, continues=self._is_text(request))
 
     def _prompt(self, request: GenerateRequest, tools: Sequence[Tool]) -> list[int]:
         field = "prompt" if request.messages is None else "messages"
@@ -74,11 +76,15 @@ class RequestReader:
         text = request.prompt or ""
         if request.messages is not None:
             turns = [turn(message) for message in request.messages]
-        elif request.raw or not self.encoder.has_template:
+        elif self._is_text(request):
             return self.encoder.text(text)
         else:
             turns = [{"role": "user", "content": text}]
         return self.encoder.conversation(turns, definitions(tools), field=field)
+
+    def _is_text(self, request: GenerateRequest) -> bool:
+        """Whether the prompt goes to the model as it stands."""
+        return request.prompt is not None and (request.raw or not self.encoder.has_template)
 
     def _sampling(self, request: GenerateRequest, prompt: Sequence[int], tools: Sequence[Tool]) -> Sampling:
         sampling = request.sampling()
