@@ -698,3 +698,10 @@ def test_how_many_at_once_are_of_use(target: Target, kv_bits: int | None, expect
     found = useful(target, kv_bits)
     assert found.concurrency == expected
     assert found.reason
+
+
+def test_a_template_and_a_first_turn_are_decisions_and_settings(attempt: Planned) -> None:
+    plan, _ = attempt("Llama-3.1-8B", STUDIO_64, 'system_prompt: "Be brief."')
+    assert plan is not None
+    assert plan.value("model.system_prompt") == plan.runtime["runner"]["settings"]["system_prompt"] == "Be brief."
+    assert "chat_template" not in plan.runtime["runner"]["settings"]

@@ -11,7 +11,6 @@ from mlspec.model.plan import Decision, MemoryPart, MemoryPlan, RunnerPlan
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.runners import Faults
-from mlspec.runners.mlx_lm.model import MlxLmModel
 from mlspec.runners.mlx_lm.planning import memory, model, runtime
 from mlspec.runners.mlx_lm.planning.adapters import decide_adapters
 from mlspec.runners.mlx_lm.planning.deriving import conversions, decide_conversions, derivation
@@ -20,6 +19,7 @@ from mlspec.runners.mlx_lm.planning.service import decide_concurrency
 from mlspec.runners.mlx_lm.planning.situation import Situation
 from mlspec.runners.mlx_lm.planning.speed import estimate_speed, warn_of_slow_prompts
 
+CONVERSATION = ("model.chat_template", "model.system_prompt")
 BLAS_PACKAGE = "libopenblas0-pthread"
 
 
@@ -98,6 +98,7 @@ def _decisions(chosen: _Chosen, parts: tuple[MemoryPart, ...]) -> tuple[Decision
         model.decide_adapter(situation.model),
         *decide_adapters(situation),
         *decide_conversions(situation.facts),
+        *model.decide_conversation(situation.model),
         model.decide_sampling(situation.spec),
         decide_concurrency(situation, question, point),
         runtime.decide_prefill_step(situation, question, point),
@@ -111,19 +112,13 @@ def _decisions(chosen: _Chosen, parts: tuple[MemoryPart, ...]) -> tuple[Decision
     )
 
 
-def _conversation(model: MlxLmModel) -> dict[str, str]:
-    """What the spec puts in the place of the model's own: a template by its place in the bundle, and a first turn."""
-    template = {} if model.chat_template is None else {"chat_template": f"user/{model.chat_template}"}
-    return template if model.system_prompt is None else {**template, "system_prompt": model.system_prompt}
-
-
 def _settings(situation: Situation, decisions: Mapping[str, Decision], of_requests: tuple[int, int]) -> dict[str, Any]:
     """What the serve-time runner reads; on a smaller machine it admits fewer requests, by what each takes."""
     limits = ("memory_limit_bytes", "cache_limit_bytes", "wired_limit_bytes")
     fixed_bytes, request_bytes = of_requests if situation.budget else (None, None)
     return {
         "context_length": decisions["model.context_length"].value,
-        **_conversation(situation.model),
+        **{key.removeprefix("model."): decisions[key].value for key in CONVERSATION if key in decisions},
         "adapters": [adapter.name for adapter in situation.model.adapters],
         "adapter_slots": situation.adapter_slots,
         "preload": situation.preloaded_adapters,

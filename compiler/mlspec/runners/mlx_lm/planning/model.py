@@ -117,6 +117,17 @@ def decide_adapter(model: MlxLmModel) -> Decision:
     return Decision(key, "base", "the spec names no adapter", inputs)
 
 
+def decide_conversation(model: MlxLmModel) -> tuple[Decision, ...]:
+    """What the spec puts in the place of the model's own: a template by its place in the bundle, and a first turn."""
+    template = None if model.chat_template is None else f"user/{model.chat_template}"
+    values = {"chat_template": template, "system_prompt": model.system_prompt}
+    return tuple(
+        Decision(f"model.{name}", value, AS_THE_SPEC_SAYS, (f"spec:/model/{name}",), ("the model's own",), given=True)
+        for name, value in values.items()
+        if value is not None
+    )
+
+
 def decide_sampling(spec: Spec) -> Decision:
     """What a request gets that doesn't say otherwise; never more tokens than it may ask for."""
     sampling = dict(spec.model.sampling)
