@@ -131,10 +131,6 @@ class AdaptedModel:
             self._selection.rows = NO_ROWS
         return logits
 
-    @property
-    def layers(self) -> Any:
-        return self._model.layers
-
     def make_cache(self, place: Place = BASE_PLACE) -> list[Any]:
         """Empty caches of one sequence that has the adapter of this place."""
         return with_place(make_prompt_cache(self._model), place)
