@@ -21,12 +21,16 @@ from types import FrameType
 from typing import IO, Any
 
 from mlspec.backends import Backend
+from mlspec.descendants import descendants, signal_all
 from mlspec.errors import CommandError
 from mlspec.model.spec import Spec
 from mlspec.runners import Runner
 
 STOP_TIMEOUT_S = 20
 """For a service that has nothing to do; what it has accepted may take as long again as its plan says."""
+HURRIED_TIMEOUT_S = 10
+"""After a second Ctrl-C: for the errors of those who are not done, and the end."""
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_S = 0.1
 _PASSING = ("model_loading", "engine_stuck")
 """Codes of a service that may be healthy in a while (a slow computer's first token takes its time)."""
@@ -101,7 +105,7 @@ def running(
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true"}
     # The command line's own setting: a service may have plugins.
     environment.pop("PYDANTIC_DISABLE_PLUGINS", None)
-    with _interrupted_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    with _interrupted_by(*_ENDING):
         process = subprocess.Popen(  # noqa: S603 - an argument list of our own
             command, cwd=bundle, env=environment, start_new_session=True, stdout=output, stderr=output
         )
@@ -127,17 +131,48 @@ def _interrupted_by(*signals: signal.Signals) -> Iterator[None]:
 
 
 def stop(process: subprocess.Popen[bytes], timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """SIGTERM, and after a bounded wait SIGKILL to the whole session: no worker stays behind."""
+    """SIGTERM, and after a bounded wait SIGKILL: no worker stays behind. Ctrl-C meanwhile hurries what serves, another
+    one kills it.
+
+    Raises:
+        KeyboardInterrupt: there was a Ctrl-C; the service has ended.
+    """
     try:
         if process.poll() is None:
             process.terminate()
-            process.wait(timeout_s)
+            _wait(process, timeout_s)
+    except KeyboardInterrupt:
+        _hurry(process)
+        raise
+    finally:
+        _kill(process)
+
+
+def _hurry(process: subprocess.Popen[bytes]) -> None:
+    """A worker that was told to end takes SIGINT to wait no longer; BentoML doesn't pass a second signal on."""
+    sys.stderr.write(f"hurrying: what isn't done fails, and within {HURRIED_TIMEOUT_S:g} s the service is killed\n")
+    signal_all(descendants(process.pid), signal.SIGINT)
+    _wait(process, HURRIED_TIMEOUT_S)
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_s: float) -> None:
+    try:
+        process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         sys.stderr.write(f"the service didn't end within {timeout_s:g} s: it is killed\n")
-    finally:
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """All that it has started with it. Its workers have sessions of their own, and are found only while it lives."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        workers = descendants(process.pid) if process.poll() is None else []
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
+        signal_all(workers, signal.SIGKILL)
         process.wait()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def wait_until_healthy(process: subprocess.Popen[bytes], url: str, timeout_s: float) -> None:

@@ -26,7 +26,7 @@ from mlspec_runtime.plan import RuntimePlan
 from mlspec_runtime.protocol import Runner
 from mlspec_runtime.request_info import RequestInfo
 from mlspec_runtime.served_model import ServedModel
-from mlspec_runtime.validation import validation_error
+from mlspec_runtime.validation import unreadable_body, validation_error
 
 if TYPE_CHECKING:
     from mlspec_runtime.tracing import Tracing
@@ -118,6 +118,8 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
     async def http(request: Request, error: HTTPException) -> JSONResponse:
         response = answer(request, _http_error(request, error))
         response.headers.update(error.headers or {})
+        if response.status_code == 405:
+            response.headers["Allow"] = _allowed(error)
         return response
 
     # Starlette answers with this and raises the exception again, to the gate, which logs and counts it.
@@ -127,9 +129,17 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
 
 
 def _http_error(request: Request, error: HTTPException) -> ServiceError:
+    if error.status_code == 400 and isinstance(error.__cause__, Exception):
+        return unreadable_body(error.__cause__)
     path = request.url.path[:200]
     if error.status_code == 404 and path not in OUTER_PATHS:
         return ServiceError("not_found", f"there is nothing at {path}; /docs.json lists what there is", 404)
     if error.status_code in (404, 405):
-        return ServiceError("method_not_allowed", f"{path} does not take {request.method}", 405)
+        return ServiceError("method_not_allowed", f"{path} takes {_allowed(error)} alone", 405)
     return ServiceError("bad_request", str(error.detail), error.status_code)
+
+
+def _allowed(error: HTTPException) -> str:
+    """The methods of a path, as the header `Allow` has them. BentoML's paths are asked with GET."""
+    allowed = (error.headers or {}).get("Allow", "GET")
+    return f"{allowed}, HEAD" if allowed == "GET" else allowed

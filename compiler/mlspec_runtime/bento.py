@@ -30,6 +30,7 @@ from mlspec_runtime.auth import key_problem
 from mlspec_runtime.draining import Draining, OpenRequests
 from mlspec_runtime.ending import end_gently
 from mlspec_runtime.exchange import STRAIGHT_SEND
+from mlspec_runtime.gate import known_path, refuse_websocket
 from mlspec_runtime.heat.watch import HeatWatch, planned_reader
 from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import PlanError, RuntimePlan, load_plan
@@ -60,8 +61,12 @@ class BoundedTraffic(instruments.RunnerTrafficMetricsMiddleware):
         super().__init__(_with_path_asked_for(app), **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            # BentoML's layers would count connections that never began.
+            await refuse_websocket(send)
+            return
         if "path" in scope:
-            known = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
+            known = known_path(scope["path"], KNOWN_PATHS)
             # No mount of Starlette's matches a line end: BentoML would answer, in its own shape.
             scope = {**scope, "path": known, _ASKED_FOR: scope["path"].replace("\n", "\r"), STRAIGHT_SEND: send}
         await super().__call__(scope, receive, send)
@@ -150,7 +155,7 @@ def open_bundle(folder: Path) -> Bundle:
     """Read the bundle's plan and make its application; no model is loaded. Raises BentoMLException."""
     _stop_telemetry()
     _own_metrics_folder()
-    logging.getLogger("mlspec").setLevel(os.environ.get(LOG_LEVEL_VARIABLE, "INFO").upper())
+    logs.set_level(os.environ.get(LOG_LEVEL_VARIABLE))
     try:
         return Bundle(folder.resolve())
     except PlanError as error:

@@ -15,7 +15,7 @@ _ERRORS = {
     400: "The request can't be read, or the model can't take it.",
     408: "The body did not arrive in time.",
     413: "The body is over the limit.",
-    415: "The body isn't called JSON.",
+    415: "The body isn't called JSON, or is packed.",
     422: "The request is well-formed and wrong; `field` says where.",
     429: "The queue is full; `Retry-After` says when to come again.",
     500: "Computing failed.",
@@ -78,7 +78,8 @@ def stream_document(runner: Runner) -> dict[str, Any]:
     schemas = {name: kind.model_json_schema() for name, kind in runner.event_types.items()}
     return {
         "description": told,
-        "content": {"text/event-stream": {"schema": {"type": "string"}, "x-events": schemas}},
+        # Without `schema`: tools hold it against each event, and OpenAPI 3.1 has no other word for what an event is.
+        "content": {"text/event-stream": {"x-events": schemas}},
     }
 
 

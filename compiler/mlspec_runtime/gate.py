@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,8 +17,22 @@ if TYPE_CHECKING:
     # OpenTelemetry is imported only where there are traces.
     from mlspec_runtime.tracing import RequestTrace, Tracing
 
-_OTHER = "other"
+OTHER = "other"
 _METHODS = ("GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE")
+
+
+def known_path(path: str, known: Container[str]) -> str:
+    """A path as metrics and logs have it: one of `known`, which may end in "{model}" for any last part, or "other"."""
+    if path in known:
+        return path
+    before, _, last = path.rpartition("/")
+    pattern = f"{before}/{{model}}"
+    return pattern if last and pattern in known else OTHER
+
+
+async def refuse_websocket(send: Send) -> None:
+    """Answer a handshake with 403: nothing here is asked that way, and what waits for an answer would wait for good."""
+    await send({"type": "websocket.close", "code": 1008})
 
 
 class Gate:
@@ -40,16 +54,21 @@ class Gate:
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await refuse_websocket(send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        operation = self._operations.get(scope["path"], _OTHER)
+        path = known_path(scope["path"], self._operations)
+        operation = self._operations.get(path, OTHER)
         info = RequestInfo(safe_request_id(scope["headers"]), operation, time.monotonic())
         enter(info)
-        answer = _Answer(send, info.request_id, kept_bytes=MOST_BYTES if self._log_prompts else 0)
         # Both go to the log: a client may write what it likes for them.
-        method = scope["method"] if scope["method"] in _METHODS else _OTHER
-        path = scope["path"] if operation != _OTHER else _OTHER
+        method = scope["method"] if scope["method"] in _METHODS else OTHER
+        answer = _Answer(
+            send, info.request_id, kept_bytes=MOST_BYTES if self._log_prompts else 0, bare=method == "HEAD"
+        )
         # Whole answers are kept of what passes here.
         kept = {STRAIGHT_SEND: answer.send} if self._log_prompts else {}
         tracing = self._tracing()
@@ -72,12 +91,15 @@ class Gate:
 
 
 class _Answer:
-    """The way back: adds the request's id, remembers the status and, of the body, the first bytes."""
+    """The way back: adds the request's id, remembers the status and, of the body, the first bytes. A `bare` answer,
+    to HEAD, is sent without its body.
+    """
 
-    def __init__(self, send: Send, request_id: str, *, kept_bytes: int) -> None:
+    def __init__(self, send: Send, request_id: str, *, kept_bytes: int, bare: bool) -> None:
         self._send = send
         self._header = (REQUEST_ID_HEADER.lower().encode(), request_id.encode())
         self._kept_bytes = kept_bytes
+        self._bare = bare
         self.status = 0
         self.kept = b""
         self.whole = True
@@ -86,6 +108,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message = {**message, "headers": [*message.get("headers", ()), self._header]}
+        elif self._bare:
+            message = {**message, "body": b""}
         elif self._kept_bytes:
             self._keep(message.get("body", b""))
         await self._send(message)

@@ -16,6 +16,8 @@ from mlspec_runtime.plan import Logging, ServiceInfo
 from mlspec_runtime.redaction import BODIES, shortened
 from mlspec_runtime.request_info import current
 
+LOG = logging.getLogger("mlspec.logs")
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 # C0 and C1 controls, Unicode's own line ends, and what turns the direction of writing.
@@ -46,6 +48,15 @@ def _formatter(
     if settings.format == "json":
         return JsonFormatter(inner, service, prompts=settings.prompts, trace=_trace_ids if tracing else None)
     return SafeFormatter(inner, prompts=settings.prompts)
+
+
+def set_level(name: str | None) -> None:
+    """Let the service's own loggers write from this level on, by its name in any case; INFO without one."""
+    levels, own = logging.getLevelNamesMapping(), logging.getLogger("mlspec")
+    level = levels.get((name or "INFO").strip().upper())
+    own.setLevel(logging.INFO if level is None else level)
+    if level is None:
+        LOG.warning("no such log level; it is INFO. There are %s", ", ".join(_LEVELS))
 
 
 class SafeFormatter(logging.Formatter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -82,6 +83,7 @@ class ServedModel:
         self._closing = threading.Lock()
         self._ended = threading.Event()
         self._problem: ServiceError | None = None
+        self._loads_at: float | None = None
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Begin to load. Returns at once."""
@@ -107,13 +109,11 @@ class ServedModel:
             return
         pause_s = self._starts.pause_s
         if pause_s:
-            problem = _often_ended(self._starts.early, pause_s)
-            LOG.error("%s", problem.message)
-            self._problem = problem
+            self._loads_at = time.monotonic() + pause_s
+            LOG.error("%s", _often_ended(self._starts.early, pause_s).message)
             if self._ended.wait(pause_s):
                 raise _shutting_down()
-            if self._problem is problem:
-                self._problem = None
+            self._loads_at = None
         self._starts.begin()
 
     def _load(self, environment: Mapping[str, str]) -> None:
@@ -152,6 +152,8 @@ class ServedModel:
         """The loaded runner. Raises ServiceError (503) with the reason if it isn't loaded, or is about to end."""
         if self._problem is not None:
             raise self._problem.again()
+        if self._starts is not None and (loads_at := self._loads_at) is not None:
+            raise _often_ended(self._starts.early, max(1.0, math.ceil(loads_at - time.monotonic())))
         if not self._loaded.is_set():
             raise ServiceError("model_loading", "the model is being loaded", 503, retry_after_s=2)
         return self._runner
@@ -207,9 +209,9 @@ def _shutting_down() -> ServiceError:
     return ServiceError("shutting_down", "the service is shutting down", 503, retry_after_s=RETRY_AFTER_S)
 
 
-def _often_ended(times: int, pause_s: float) -> ServiceError:
+def _often_ended(times: int, left_s: float) -> ServiceError:
     message = (
         f"the process ended {times} times in a row soon after it had begun; the server's log says why. "
-        f"It loads the model again after a pause of {pause_s:g} s"
+        f"It loads the model again in {left_s:g} s"
     )
-    return ServiceError("ends_early", message, 503, retry_after_s=pause_s)
+    return ServiceError("ends_early", message, 503, retry_after_s=left_s)

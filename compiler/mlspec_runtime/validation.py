@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,6 +30,22 @@ def validation_error(error: RequestValidationError, content_type: str) -> Servic
     if len(findings) > _SHOWN:
         told.append(f"and {len(findings) - _SHOWN} more")
     return ServiceError("invalid_request", "; ".join(told), 422, field=_field(first) or None)
+
+
+def unreadable_body(cause: Exception) -> ServiceError:
+    """400 for a body that FastAPI stumbled over as it read it, by the exception that it was."""
+    return ServiceError("bad_json", f"the body can't be read: {_reason(cause)}", 400)
+
+
+def _reason(cause: Exception) -> str:
+    if isinstance(cause, UnicodeDecodeError):
+        return f"it is not {cause.encoding.upper()} at byte {cause.start}; send UTF-8"
+    if isinstance(cause, RecursionError):
+        return "its lists and objects are nested too deeply"
+    # Python's own bound on what it makes numbers of, with no type of its own.
+    if isinstance(cause, ValueError) and "digits" in str(cause):
+        return f"a number has more than {sys.get_int_max_str_digits()} digits"
+    return "it is not JSON"
 
 
 def _is_json(content_type: str) -> bool:

@@ -168,6 +168,12 @@ def test_a_forced_call_is_a_call(runner: runtime.MlxLmRunner, choice: Any, names
         Draft202012Validator(tool["parameters"]).validate(json.loads(call.arguments))
 
 
+def test_a_forced_call_that_is_cut_is_no_text(runner: runtime.MlxLmRunner) -> None:
+    body = {"messages": QUESTION, "tools": [WEATHER], "tool_choice": "required", "stop": ["name"]}
+    for answer in answers(runner, [{**body, "max_tokens": tokens} for tokens in (1, 4, 9)]):
+        assert (answer.finish_reason, answer.text, answer.tool_calls) == ("length", "", [])
+
+
 def test_tools_and_a_schema_give_one_of_both(runner: runtime.MlxLmRunner) -> None:
     body = {"messages": QUESTION, "tools": [CLOCK], "response_format": json_schema(CITY)}
     [answer] = answers(runner, [body])
@@ -211,7 +217,7 @@ def refused(runner: runtime.MlxLmRunner, **body: Any) -> ServiceError:
 def test_what_is_refused(runner: runtime.MlxLmRunner) -> None:
     wrong = refused(runner, response_format=json_schema({"type": "objct"}))
     assert (wrong.status, wrong.code, wrong.field) == (400, "bad_format", "response_format.json_schema.schema")
-    wrong = refused(runner, tools=[{"name": "f", "parameters": {"type": "objct"}}], tool_choice="required")
+    wrong = refused(runner, tools=[{"name": "f", "parameters": {"not": {"required": ["a"]}}}], tool_choice="required")
     assert (wrong.status, wrong.code, wrong.field) == (400, "bad_format", "tools")
     wrong = refused(runner, logit_bias={"49152": 1})
     assert (wrong.status, wrong.code, wrong.field) == (400, "bad_token", "logit_bias")

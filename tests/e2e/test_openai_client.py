@@ -264,6 +264,24 @@ def test_completions(client: OpenAI) -> None:
     assert "".join(piece.choices[0].text for piece in pieces) == prompt + answer.choices[0].text
 
 
+@pytest.mark.parametrize("prompt", ["The capital of France is", "Grüße aus Köln! 🙂🙃 Küsse, 🙂"])
+def test_tokens_and_offsets_are_those_of_the_text(client: OpenAI, prompt: str) -> None:
+    options = {"model": "base", "prompt": prompt, "max_tokens": 12}
+    told = client.completions.create(**options, logprobs=0).choices[0]
+    assert told.logprobs is not None
+    tokens, offsets = told.logprobs.tokens or [], told.logprobs.text_offset or []
+    assert len(tokens) == len(offsets) == 12
+    for token, offset in zip(tokens, offsets, strict=True):
+        # A part of a character is shown as U+FFFD.
+        assert "\ufffd" in token or told.text[offset : offset + len(token)] == token
+    pieces = list(client.completions.create(**options, logprobs=0, stream=True))
+    streamed = [piece.choices[0].logprobs for piece in pieces]
+    assert [at for one in streamed if one for at in one.text_offset or ()] == offsets
+    assert "".join(piece.choices[0].text for piece in pieces) == told.text
+    echoed = client.completions.create(**options, echo=True).choices[0].text
+    assert echoed == prompt + told.text
+
+
 def test_a_closed_stream_frees_its_place(url: str, client: OpenAI) -> None:
     story: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Tell me a very long story of a fox."}]
     streams = [

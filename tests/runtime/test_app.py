@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
@@ -99,7 +100,14 @@ def test_an_error_before_the_first_output_of_a_stream_has_its_status() -> None:
     [
         ('{"text": ', {}, 400, {"code": "bad_json", "operation": "predict"}),
         ("[" * 100_000, {}, 413, {"code": "body_too_large"}),
-        (b'{"text": "\xff"}', {}, 400, {"code": "bad_request"}),
+        (
+            b'{"text": "\xff"}',
+            {},
+            400,
+            {"code": "bad_json", "message": "the body can't be read: it is not UTF-8 at byte 10; send UTF-8"},
+        ),
+        (gzip.compress(b'{"text": "a"}'), {"content-encoding": "gzip"}, 415, {"code": "unsupported_encoding"}),
+        ('{"text": "a", "fail": "known"}', {"content-encoding": "identity"}, 400, {"code": "too_loud"}),
         ("", {}, 422, {"code": "invalid_request", "message": "the body is empty; send a JSON object"}),
         ("[]", {}, 422, {"code": "invalid_request"}),
         ("{}", {}, 422, {"field": "text", "message": "text: Field required"}),
@@ -124,6 +132,62 @@ def test_a_bad_request(content: str | bytes, headers: dict[str, str], status: in
     go(check())
 
 
+def test_head_answers_as_get_without_a_body() -> None:
+    async def check() -> None:
+        async with running() as service:
+            for path in ("/health", "/", "/docs", "/docs.json"):
+                head, get = await service.client.head(path), await service.client.get(path)
+                assert (head.status_code, head.content) == (200, b""), path
+                assert head.headers["content-type"] == get.headers["content-type"]
+                assert int(head.headers["content-length"]) > 0
+            missing = await service.client.head("/nothing")
+            assert (missing.status_code, missing.content) == (404, b"")
+            assert service.value('mlspec_requests_total{endpoint="health",status="200"}') == 2
+
+    go(check())
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("HEAD", "/predict", "POST"),
+        ("GET", "/predict", "POST"),
+        ("POST", "/health", "GET, HEAD"),
+        ("DELETE", "/", "GET, HEAD"),
+        ("POST", "/livez", "GET, HEAD"),
+        ("POST", "/readyz", "GET, HEAD"),
+        ("PUT", "/metrics", "GET, HEAD"),
+    ],
+)
+def test_a_refused_method_says_which_are_taken(method: str, path: str, allowed: str) -> None:
+    async def check() -> None:
+        async with running() as service:
+            response = await service.client.request(method, path)
+            assert (response.status_code, response.headers["allow"]) == (405, allowed)
+            if method != "HEAD":
+                error = error_of(response)
+                assert (error["code"], error["message"]) == ("method_not_allowed", f"{path} takes {allowed} alone")
+
+    go(check())
+
+
+def test_a_websocket_is_refused_at_once() -> None:
+    async def check() -> None:
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            raise AssertionError("nothing is waited for")
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async with running() as service:
+            await service.app({"type": "websocket", "path": "/health", "headers": []}, receive, send)
+            assert [message["type"] for message in sent] == ["websocket.close"]
+
+    go(check())
+
+
 def test_many_faults_are_told_in_one_message() -> None:
     async def check() -> None:
         async with running() as service:
@@ -136,13 +200,21 @@ def test_many_faults_are_told_in_one_message() -> None:
     go(check())
 
 
-def test_deep_json_is_a_bad_request() -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"times": ' + "1" * 5000 + "}", "a number has more than 4300 digits"),
+        ("[" * 200_000, "its lists and objects are nested too deeply"),
+    ],
+)
+def test_what_python_cannot_read_is_a_bad_request(content: str, reason: str) -> None:
     async def check() -> None:
         async with running(limits=limits(max_body_bytes=1_000_000)) as service:
             headers = {"content-type": "application/json"}
-            response = await service.client.post("/predict", content="[" * 200_000, headers=headers)
-            assert response.status_code in (400, 422)
-            error_of(response)
+            response = await service.client.post("/predict", content=content, headers=headers)
+            assert response.status_code == 400
+            error = error_of(response)
+            assert (error["code"], error["message"]) == ("bad_json", f"the body can't be read: {reason}")
 
     go(check())
 

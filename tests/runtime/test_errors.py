@@ -84,7 +84,7 @@ def test_a_body_has_all_that_is_known() -> None:
         ("OPTIONS", "/predict", b"", {}, 405, "method_not_allowed"),
         ("NONSENSE", "/predict", b"", {}, 405, "method_not_allowed"),
         ("POST", "/predict", b"{", JSON, 400, "bad_json"),
-        ("POST", "/predict", b'{"text": "\xff"}', JSON, 400, "bad_request"),
+        ("POST", "/predict", b'{"text": "\xff"}', JSON, 400, "bad_json"),
         ("POST", "/predict", b"{}", {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
         ("POST", "/predict", b"{}", {}, 415, "unsupported_media_type"),
         ("POST", "/predict", b"x" * 5000, JSON, 413, "body_too_large"),

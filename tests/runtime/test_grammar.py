@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from mlspec.runners.mlx_lm.runtime_grammar import MOST_CHARACTERS, MOST_KEPT, Following, Grammars, Thinking, json_of
+from mlspec.runners.mlx_lm.runtime_reasons import reason
 from mlspec.runners.mlx_lm.runtime_tools import ToolMarks, calls_grammar
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.formats import unfollowed_format
@@ -122,16 +123,16 @@ def test_each_answer_stands_at_its_own_place() -> None:
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        ({"type": "objct"}, "Invalid type: objct"),
+        ({"type": "objct"}, "a 'type' that doesn't exist"),
         ({"type": "string", "pattern": "(?=x)"}, "look-around"),
-        ({"$ref": "https://example.com/schema"}, "does not fetch"),
-        ({"$ref": "#/$defs/none"}, "does not exist"),
-        ({"not": {"type": "string"}}, "Unimplemented"),
-        ({"type": "integer", "minimum": 5, "maximum": 3}, "minimum"),
+        ({"$ref": "https://example.com/schema"}, "nothing is fetched"),
+        ({"$ref": "#/$defs/none"}, "what it doesn't have"),
+        ({"not": {"type": "string"}}, "'not'"),
+        ({"type": "integer", "minimum": 5, "maximum": 3}, "'minimum' is greater than 'maximum'"),
         ({"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}, "no answer"),
-        ({"const": "\ud800"}, "hex escape"),
+        ({"const": "\ud800"}, "half a surrogate pair"),
         ({"const": "x" * MOST_CHARACTERS}, "are allowed"),
-        ({"enum": [float("nan")]}, "not JSON compliant"),
+        ({"enum": [float("nan")]}, "JSON can't have"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_with_the_reason(schema: dict[str, Any], said: str) -> None:
@@ -140,11 +141,52 @@ def test_what_cannot_be_followed_is_refused_with_the_reason(schema: dict[str, An
     assert (refused.value.status, refused.value.code, refused.value.field) == (400, "bad_format", FIELD)
 
 
+SECRETS: list[dict[str, Any]] = [
+    {"type": "SECRET"},
+    {"type": "string", "format": "SECRET"},
+    {"type": "string", "pattern": "(?=SECRET)"},
+    {"type": "string", "pattern": "SECRET[\nerror: SECRET\n 3 | SECRET"},
+    {"patternProperties": {"SECRET[": {}}},
+    {"$ref": "https://example.com/SECRET"},
+    {"$ref": "#/$defs/SECRET"},
+    {"$schema": "SECRET"},
+    {"type": "string", "minLength": "SECRET"},
+    {"type": "object", "required": "SECRET"},
+    {"type": "object", "required": ["SECRET"], **CLOSED},
+    {"properties": {"SECRET": 7}},
+    {"enum": "SECRET"},
+    {"dependentRequired": {"SECRET": ["a"]}},
+    {"const": "SECRET\ud800"},
+    {"enum": [float("nan"), "SECRET"]},
+]
+
+
+@pytest.mark.parametrize("schema", SECRETS)
+def test_a_reason_repeats_nothing_of_the_schema_nor_of_the_grammar_around_it(schema: dict[str, Any]) -> None:
+    with pytest.raises(ServiceError) as refused:
+        of_schema(schema)
+    told = [refused.value.message]
+    if "enum" not in schema or schema["enum"] == "SECRET":
+        with pytest.raises(ServiceError) as refused:
+            calls(Tool.model_construct(name="f", parameters={"properties": {"a": schema}, "required": ["a"]}))
+        told.append(refused.value.message)
+    for message in told:
+        assert "SECRET" not in message.upper()
+        assert "json" not in message
+        assert "|" not in message
+        assert not message.endswith("it is beyond what can be followed here")
+
+
+def test_a_reason_of_another_form_is_told_in_general() -> None:
+    assert reason("something SECRET") == "it is beyond what can be followed here"
+    assert reason('Unimplemented keys: ["SECRET"]') == "it is beyond what can be followed here"
+
+
 def test_a_schema_as_deep_as_python_can_read_is_refused() -> None:
     schema: dict[str, Any] = {"type": "string"}
     for _ in range(300):
         schema = {"type": "array", "items": schema}
-    with pytest.raises(ServiceError, match="recursion"):
+    with pytest.raises(ServiceError, match="nested too deeply"):
         of_schema(schema)
 
 
@@ -158,7 +200,7 @@ def test_a_limit_met_on_the_way_ends_the_answer_with_a_problem() -> None:
     answer = of_schema(many)
     answer.take(TOKENS.encode("{")[0])
     assert np.flatnonzero(answer.allowed(len(TOKENS))).tolist() == [END]
-    assert answer.problem is not None
+    assert answer.problem == "it is too large, or leaves too many ways open at once"
     told = unfollowed_format(Sampling(max_tokens=1, grammar=Grammar("json_schema", "{}", answer)))
     assert told is not None
     assert (told.status, told.code) == (400, "format_too_complex")
@@ -225,6 +267,14 @@ def test_forced_calls_name_a_tool_and_follow_its_parameters() -> None:
     assert not fed(calls(WEATHER), "It rains.")
 
 
+def test_arguments_are_an_object_whatever_the_schema_says() -> None:
+    either = Tool(name="f", parameters={"type": ["object", "null"], **CLOSED})
+    assert fed(calls(either), call("f", "{}"))
+    assert not fed(calls(either), call("f", "null"))
+    with pytest.raises(ServiceError, match="contradicts itself"):
+        calls(Tool(name="f", parameters={"enum": ["x"]}))
+
+
 def test_a_call_or_json_of_a_schema() -> None:
     assert fed(calls(WEATHER, or_json=EITHER), '{"n": null}')
     assert fed(calls(WEATHER, or_json=EITHER), call("weather", '{"city": "Rom"}'))
@@ -250,11 +300,14 @@ def test_marks_that_are_special_tokens_are_named_by_their_ids() -> None:
         ('{"name": "weather", "arguments": [1]}', None),
         ('{"name": "weather", "arguments": {', None),
         ("7", None),
+        (f'{{"name": "weather", "arguments": {"[" * 101}{"]" * 101}}}', None),
+        (f'{{"name": "weather", "arguments": {{"a": {"[" * 5000}{"]" * 5000}}}}}', None),
+        (f'{{"name": "weather", "arguments": {{"a": {"[" * 900}{"]" * 900}}}}}', None),
     ],
 )
 def test_calls_are_read_if_they_are_calls_of_these_tools(text: str, names: list[str] | None) -> None:
     if names is None:
-        with pytest.raises(ValueError, match=r"call|object"):
+        with pytest.raises(ValueError, match=r"call|object|deep"):
             MARKS.calls(text, [WEATHER, CLOCK])
         return
     found = MARKS.calls(text, [WEATHER, CLOCK])

@@ -10,8 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from jsonschema import Draft202012Validator
+from pydantic import ValidationError
 
-from mlspec_runtime.generate.openai.answers import ChatCompletion, Completion
+from mlspec_runtime.generate.messages import ResponseFormat, TokenLogprobs
+from mlspec_runtime.generate.openai.answers import ChatCompletion, Completion, TextOffsets, completion_logprobs
+from mlspec_runtime.generate.openai.names import ModelNames
 from mlspec_runtime.plan import PlanError
 from runtime.bundles import limits
 from runtime.chat_runner import ChatRunner
@@ -284,6 +288,27 @@ def test_log_probabilities_in_both_shapes() -> None:
     go(check())
 
 
+def token_of(data: bytes) -> TokenLogprobs:
+    text = data.decode("utf-8", "replace")
+    return TokenLogprobs(token=1, text=text, bytes=list(data), logprob=-0.5, top=[])
+
+
+def test_offsets_are_of_the_text_where_tokens_are_parts_of_characters() -> None:
+    text, offsets = " für 🙂!", TextOffsets()
+    tokens = [token_of(part) for part in (b" f", b"\xc3", b"\xbcr", b" \xf0\x9f", b"\x99", b"\x82", b"!")]
+    told = [completion_logprobs(tokens[:3], offsets), completion_logprobs(tokens[3:], offsets)]
+    begins = [begin for one in told for begin in one.text_offset]
+    assert begins == [0, 2, 2, 4, 5, 5, 6]
+    assert text[begins[-1] :] == "!"
+
+
+def test_an_adapter_with_the_services_name_is_not_its_default() -> None:
+    """A spec can't say that, a plan by hand can."""
+    names = ModelNames("shop", "base", {"shop": "shop", "base": "base"})
+    assert names.adapter(None) == "base"
+    assert names.adapter("shop") == "shop"
+
+
 def test_completions_of_several_prompts_and_echoes() -> None:
     async def check() -> None:
         async with serving() as (service, runner):
@@ -318,6 +343,7 @@ def test_models_are_the_services_names() -> None:
             for model, adapter in (("demo", "support"), ("base", "base"), ("poet", "poet")):
                 answer = await chat(service, "one", model=model)
                 assert (answer["model"], runner.asked[-1].adapter) == (model, adapter)
+            assert service.value('mlspec_requests_total{endpoint="model",status="200"}') == 1
             missing = await service.client.get("/v1/models/gpt-4")
             assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
             error = await refused(service, CHAT, 404, "model", **says("one", model="gpt-4"))
@@ -335,7 +361,7 @@ REFUSED: list[tuple[int, str | None, dict[str, Any]]] = [
     (422, "messages.0", {"messages": [{"role": "user"}]}),
     (400, "messages.0.content.0", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
     (400, "messages.0.audio", {"messages": [{"role": "assistant", "content": "x", "audio": {"id": "a"}}]}),
-    (422, "messages.0.tool_calls.0", {"messages": [{"role": "assistant", "tool_calls": [CALL]}]}),
+    (422, "messages.0.tool_calls.0.function.arguments", {"messages": [{"role": "assistant", "tool_calls": [CALL]}]}),
     (422, "max_tokens", says("one", max_tokens=65)),
     (422, "max_completion_tokens", says("one", max_completion_tokens=0)),
     (400, "max_tokens", says("one", max_tokens=1, max_completion_tokens=2)),
@@ -346,9 +372,10 @@ REFUSED: list[tuple[int, str | None, dict[str, Any]]] = [
     (422, "n", says("one", n=5)),
     (400, "top_logprobs", says("one", top_logprobs=2)),
     (422, "top_logprobs", says("one", logprobs=True, top_logprobs=21)),
+    (422, "response_format.type", says("one", response_format={})),
     (422, "tools.0.type", says("one", tools=[{"type": "custom"}])),
     (422, "tools.0.function.name", says("one", tools=[{"type": "function", "function": {"name": "a b"}}])),
-    (422, None, says("one", tool_choice="required")),
+    (422, "tool_choice", says("one", tool_choice="required")),
     (422, "tool_choice.type", says("one", tool_choice="sometimes")),
     (422, "response_format.type", says("one", response_format={"type": "xml"})),
     (400, "functions", says("one", functions=[{"name": "f"}])),
@@ -384,6 +411,7 @@ REFUSED_COMPLETIONS: list[tuple[int, str, dict[str, Any]]] = [
     (422, "logprobs", {"prompt": "a", "logprobs": 21}),
     (400, "suffix", {"prompt": "a", "suffix": "b"}),
     (400, "best_of", {"prompt": "a", "best_of": 2}),
+    (422, "best_of", {"prompt": "a", "best_of": 0}),
     (400, "echo", {"prompt": "a", "echo": True, "logprobs": 1}),
 ]
 
@@ -453,7 +481,29 @@ def test_the_document_knows_the_types() -> None:
             chat = document["paths"][CHAT]["post"]
             assert {"200", "400", "404", "422", "429", "503"} <= set(chat["responses"])
             assert {"application/json", "text/event-stream"} == set(chat["responses"]["200"]["content"])
+            schemas = document["components"]["schemas"]
+            # A tool would hold a schema against each event.
+            assert chat["responses"]["200"]["content"]["text/event-stream"] == {}
+            assert schemas["ChatRequest"]["properties"]["temperature"]["maximum"] == 10
+            assert schemas["CompletionRequest"]["properties"]["best_of"]["anyOf"][0]["minimum"] == 1
+            assert schemas["CompletionRequest"]["properties"]["prompt"]["anyOf"][0]["minLength"] == 1
             content = document["components"]["schemas"]["ChatMessage"]["properties"]["content"]
             assert {"type": "string"} in json.loads(json.dumps(content))["anyOf"]
 
     go(check())
+
+
+def test_the_document_allows_the_formats_that_are_taken_and_no_other() -> None:
+    whole = {"type": "json_schema", "json_schema": {"schema": {}}}
+    taken = [{"type": "text"}, {"type": "json_object", "json_schema": None}, whole]
+    refused = [{}, {**whole, "type": "text"}, {"type": "json_schema"}, {**whole, "json_schema": None}]
+    schema = Draft202012Validator(ResponseFormat.model_json_schema())
+    for given in (*taken, *refused):
+        try:
+            ResponseFormat.model_validate(given)
+        except ValidationError:
+            assert given in refused
+            assert not schema.is_valid(given)
+        else:
+            assert given in taken
+            assert schema.is_valid(given)

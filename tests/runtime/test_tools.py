@@ -12,7 +12,7 @@ import pytest
 
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.messages import GenerateRequest, Sampling, Tool, request_type
-from mlspec_runtime.generate.transcript import Parts
+from mlspec_runtime.generate.transcript import Parts, Transcript
 from runtime.tokens import TINY
 
 pytestmark = pytest.mark.e2e
@@ -52,22 +52,22 @@ def request(**body: Any) -> GenerateRequest:
     return request_type([], "base", 64, Sampling(max_tokens=16)).model_validate({"prompt": "Hi", **body})
 
 
-def split(form: Any, text: str, size: int = 3) -> Parts:
+def split(form: Any, text: str, size: int = 3, *, cut: bool = False) -> Parts:
     """What the form makes of a text that comes in pieces."""
     splitter, whole = form.splitter(), Parts()
     pieces = [text[at : at + size] for at in range(0, len(text), size)]
-    for parts in [*map(splitter.feed, pieces), splitter.finish()]:
+    for parts in [*map(splitter.feed, pieces), splitter.finish(cut=cut)]:
         whole.text += parts.text
         whole.reasoning += parts.reasoning
         whole.tool_calls += parts.tool_calls
     return whole
 
 
-def form(made: Any, tools: Sequence[Tool] = (), prompt: str = "Hi") -> Any:
+def form(made: Any, tools: Sequence[Tool] = (), prompt: str = "Hi", *, forced: bool = False) -> Any:
     from mlspec.runners.mlx_lm.runtime_answers import AnswerForms
 
     ids = made.encode(prompt, add_special_tokens=False)
-    return AnswerForms(made).form(ids, tools, several=True)
+    return AnswerForms(made).form(ids, tools, several=True, forced=forced)
 
 
 @pytest.mark.parametrize("size", [1, 4, 1000])
@@ -92,6 +92,43 @@ def test_calls_are_taken_out_of_the_text(tmp_path: Path, size: int) -> None:
 def test_what_is_no_call_stays_text(tmp_path: Path, text: str) -> None:
     found = split(form(tokenizer(tmp_path / "t", HERMES), [WEATHER]), text)
     assert (found.text, found.tool_calls) == (text, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('I look. <tool_call>\n{"name": "weather", "argu', "I look. "),
+        ("<tool_call>", ""),
+        ("<tool_call>\nYou write it so: <tool", "<tool_call>\nYou write it so: <tool"),
+        ('<tool_call>{"name": "bomb", "arguments": {}}</tool_call> so', None),
+        ("2 <tool", "2 <tool"),
+    ],
+)
+def test_a_call_that_was_cut_off_is_shown_nowhere(tmp_path: Path, text: str, shown: str | None) -> None:
+    found = split(form(tokenizer(tmp_path / "t", HERMES), [WEATHER]), text, cut=True)
+    assert (found.text, found.tool_calls) == (text if shown is None else shown, [])
+
+
+@pytest.mark.parametrize("length", range(len(CALL) + 1))
+def test_a_forced_call_is_never_text(tmp_path: Path, length: int) -> None:
+    found = split(form(tokenizer(tmp_path / "t", HERMES), [WEATHER], forced=True), CALL[:length], cut=True)
+    # All of it is there before its end mark is.
+    whole = CALL[:length].rstrip().endswith(("}}", "</tool_call>"))
+    assert (found.text, bool(found.tool_calls)) == ("", whole)
+
+
+@pytest.mark.parametrize("choice", ["required", {"name": "weather"}])
+def test_stop_texts_are_not_sought_in_a_forced_call(tmp_path: Path, choice: Any) -> None:
+    made = tokenizer(tmp_path / "t", HERMES)
+    body = {"tools": [WEATHER.model_dump()], "tool_choice": choice, "stop": ["name", "<", '"']}
+    reading = reader(made, context_length=2048).read(request(**body))
+    for length in range(1, len(CALL)):
+        transcript = Transcript(made.detokenizer, reading.sampling.stop, reading.format)
+        made.detokenizer.reset()
+        for token in made.encode(CALL[:length], add_special_tokens=False):
+            transcript.add(token)
+        transcript.finish(cut=True)
+        assert (transcript.text, transcript.stopped, transcript.reason("length")) == ("", False, "length")
 
 
 def test_without_tools_all_is_text(tmp_path: Path) -> None:
@@ -154,6 +191,8 @@ def test_what_a_template_can_not_do(tmp_path: Path) -> None:
     tools = [WEATHER.model_dump()]
     wrong = refused(tokenizer(tmp_path / "t", PLAIN), tools=tools)
     assert (wrong.status, wrong.code, wrong.field) == (400, "no_tools", "tools")
+    assert "'<tool_call>' with 'tool_call.name'" in wrong.message
+    assert refused(tokenizer(tmp_path / "own", "{{ tools | tojson }}" + PLAIN), tools=tools).code == "no_tools"
     xml = tokenizer(tmp_path / "t", XML)
     wrong = refused(xml, tools=tools, tool_choice="required")
     assert (wrong.status, wrong.code, wrong.field) == (400, "calls_not_enforceable", "tool_choice")
@@ -183,6 +222,29 @@ def test_a_prompt_that_does_not_fit_is_told_its_tokens_and_bytes(tmp_path: Path)
     assert f"take {(tokens + 1) * 100} bytes of memory, {tokens * 100} are allowed" in wrong.message
     longer = {"context_length": tokens + 1}
     assert reader(made, **longer).read(request(prompt="a" * 50)).sampling.max_tokens == 1
+
+
+def test_what_is_too_deep_for_a_template_is_told_of_tools(tmp_path: Path) -> None:
+    made = tokenizer(tmp_path / "t", HERMES + "{% macro deeper() %}{{ deeper() }}{% endmacro %}{{ deeper() }}")
+    wrong = refused(made, tools=[WEATHER.model_dump()])
+    assert (wrong.status, wrong.code, wrong.field) == (400, "bad_messages", "tools")
+    assert "RecursionError" not in wrong.message
+
+
+def test_a_prompt_whose_length_alone_says_that_it_cannot_fit_is_not_tokenized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tokenizer(tmp_path / "t", PLAIN)
+    read = reader(made).read
+
+    def never(*args: Any, **options: Any) -> Any:
+        raise AssertionError("it was tokenized")
+
+    monkeypatch.setattr(made._tokenizer, "encode", never)
+    for body in ({"prompt": "a" * 4000}, {"prompt": "a" * 4000, "raw": True}):
+        with pytest.raises(ServiceError, match=r"has at least 30[0-9] tokens, 255 are allowed") as wrong:
+            read(request(**body))
+        assert (wrong.value.code, wrong.value.field) == ("prompt_too_long", "prompt")
 
 
 @pytest.mark.parametrize(

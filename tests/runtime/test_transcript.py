@@ -129,8 +129,8 @@ class Cases:
                 parts.text += letter
         return parts
 
-    def finish(self) -> Parts:
-        return Parts("!")
+    def finish(self, *, cut: bool) -> Parts:
+        return Parts("?" if cut else "!")
 
 
 X, Z = 24, 26
@@ -143,10 +143,16 @@ def test_reasoning_and_calls_are_apart_and_stop_texts_are_not_sought_in_them() -
     event = transcript.take()
     assert event is not None
     assert (event.text, event.reasoning, [call.name for call in event.tool_calls]) == ("d", "bd", ["f"])
-    transcript.finish()
+    transcript.finish(cut=False)
     assert (transcript.text, transcript.reasoning, transcript.stopped) == ("d!", "bd", False)
     assert transcript.reason("stop") == "tool_calls"
     assert transcript.reason("length") == "length"
+
+
+def test_the_end_says_whether_it_was_cut() -> None:
+    transcript = Transcript(Letters(), [], Cases())
+    transcript.finish(cut=True)
+    assert transcript.text == "?"
 
 
 def test_nothing_follows_a_stop_text() -> None:

@@ -26,11 +26,11 @@ def run(options: Namespace) -> int:
     command = checked.backend.command(sys.executable, address, options.port)
     shown = surroundings(options).shown(folder)
     sys.stderr.write(f"serving {shown} at {url_of(address, options.port)} (Ctrl-C ends it)\n")
-    with running(command, folder, drain_s=checked.spec.service.limits.drain_s) as process:
-        try:
+    try:
+        with running(command, folder, drain_s=checked.spec.service.limits.drain_s) as process:
             code = process.wait()
-        except KeyboardInterrupt:
-            return OK
+    except KeyboardInterrupt:
+        return OK
     sys.stderr.write(f"error[service-ended]: the service ended by itself, exit code {code}\n")
     return FAILED
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Protocol, runtime_checkable
 
 from mlspec.characters import shortened, visible
 from mlspec.diagnostics import Report, Span
@@ -15,7 +16,7 @@ from mlspec.model.facts import Facts, Located, ModelFacts, ModelRef
 from mlspec.model.lock import Lock, LockedModel
 from mlspec.model.spec import Source, Spec
 from mlspec.passes.lock import believable, check_rest, covers, lacks_weights, locked_facts, only_absent
-from mlspec.runners import Runner
+from mlspec.runners import Faults, Runner
 from mlspec.workspace import Workspace
 
 _LONGEST_PATH_IN_A_MESSAGE = 200
@@ -35,6 +36,14 @@ class ModelFaults:
         self.report.warning(code, message, self.document.value_span(("model", *pointer)), help=help)
 
 
+@runtime_checkable
+class Reader(Protocol):
+    """A runner that knows what is in the files of the project that it needs."""
+
+    def check_user_file(self, pointer: Pointer, file: Path, faults: Faults) -> None:
+        """Report what is wrong with the content of one of `user_files`, named at `pointer`. Raises OSError."""
+
+
 def inspect(
     spec: Spec, runner: Runner, document: Document, workspace: Workspace, report: Report, lock: Lock | None = None
 ) -> tuple[Facts, tuple[Located, ...]] | None:
@@ -49,7 +58,7 @@ def inspect(
         return None
     located = locate_all(spec, runner, document, workspace, report, lock)
     inspected = [_inspected(found, runner, workspace, faults) for found in located or ()]
-    _check_user_files(runner.user_files(spec.model), workspace, faults)
+    _check_user_files(runner, spec, workspace, faults)
     if located is None or report.failed:
         return None
     facts = Facts(tuple(f for f in inspected if f is not None))
@@ -196,17 +205,29 @@ def _unreadable(
     faults.error("model-unreadable", f"{ref.role}: {message}", pointer, help=help)
 
 
-def _check_user_files(paths: Mapping[Pointer, str], workspace: Workspace, faults: ModelFaults) -> None:
-    for pointer, path in paths.items():
+def _check_user_files(runner: Runner, spec: Spec, workspace: Workspace, faults: ModelFaults) -> None:
+    for pointer, path in runner.user_files(spec.model).items():
         span = faults.document.value_span(("model", *pointer))
-        check_project_file(path, span, workspace, faults.report)
+
+        def look(file: Path, pointer: Pointer = pointer) -> None:
+            if isinstance(runner, Reader):
+                runner.check_user_file(pointer, file, faults)
+
+        check_project_file(path, span, workspace, faults.report, look)
 
 
-def check_project_file(path: str, span: Span, workspace: Workspace, report: Report) -> bool:
-    """That a file of the project, named at `span`, is there and can be read; a fault is reported if not."""
+def check_project_file(
+    path: str, span: Span, workspace: Workspace, report: Report, look: Callable[[Path], None] = lambda file: None
+) -> bool:
+    """That a file of the project, named at `span`, is there and can be read; a fault is reported if not. `look` gets it
+    if it is, and may raise OSError.
+    """
     file = workspace.root / path
     try:
-        return _is_file_inside(file, path, span, workspace, report)
+        found = _is_file_inside(file, path, span, workspace, report)
+        if found:
+            look(file)
+        return found
     except OSError as problem:
         message, help = told(problem, file, _shown_in(workspace))
         report.error("file-unreadable", message, span, help=help)

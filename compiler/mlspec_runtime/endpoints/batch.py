@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -13,13 +14,15 @@ from starlette.responses import Response
 
 from mlspec_runtime.documents import ErrorBody, body_examples, error_documents
 from mlspec_runtime.endpoints import Serving
-from mlspec_runtime.errors import ServiceError
+from mlspec_runtime.errors import ServiceError, internal_error
 from mlspec_runtime.exchange import Exchange
 from mlspec_runtime.protocol import Runner
 from mlspec_runtime.rows import RowOutput, RowsRunner, rows_request
 from mlspec_runtime.validation import validation_error
 
+LOG = logging.getLogger("mlspec.batch")
 PATHS = {"/predict/batch": "batch"}
+_TOLD = "As many outputs as inputs, in their order. An input that is wrong has an error in its place: look for `error`."
 Answer = RowOutput | ServiceError
 
 
@@ -48,7 +51,7 @@ def add(app: FastAPI, serving: Serving) -> None:
         "/predict/batch",
         summary="Ask the model many things at once",
         response_model=_response_type(runner),
-        responses=error_documents(),
+        responses={**error_documents(), 200: {"description": _TOLD}},
         openapi_extra=body_examples(several={"inputs": list(runner.request_examples.values())[: limits.max_batch]}),
     )(batch)
 
@@ -76,6 +79,12 @@ def _checked(runner: Runner, inputs: Sequence[Any]) -> tuple[dict[int, BaseModel
         except ValidationError as error:
             found = [{**one, "loc": ("body", "inputs", row, *one["loc"])} for one in error.errors(include_url=False)]
             errors[row] = validation_error(RequestValidationError(found), "application/json")
+        except RecursionError:
+            errors[row] = ServiceError("invalid_request", "nested too deeply", 422, field=f"inputs.{row}")
+        # A runner's own checks that stumble must not end the others.
+        except Exception:
+            LOG.exception("input %d could not be checked", row)
+            errors[row] = _of_row(row, internal_error())
     return rows, errors
 
 

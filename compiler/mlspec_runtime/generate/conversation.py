@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from mlspec_runtime.generate.faults import one_fault
+from mlspec_runtime.generate.json_values import JsonObject, read_object
+from mlspec_runtime.generate.schemas import check_parameters
 
 # A bound makes pydantic look into a text: half a surrogate pair in it is refused.
 Text = Annotated[str, Field(min_length=0)]
@@ -18,7 +21,7 @@ class Tool(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     name: ToolName
     description: Text | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Annotated[JsonObject, AfterValidator(check_parameters)] | None = None
 
 
 class NamedTool(BaseModel):
@@ -28,7 +31,9 @@ class NamedTool(BaseModel):
     name: ToolName
 
 
-ToolChoice = Literal["auto", "none", "required"] | NamedTool
+ToolChoice = Annotated[
+    Literal["auto", "none", "required"] | NamedTool, one_fault("give 'auto', 'none', 'required' or the name of a tool")
+]
 
 
 class ToolCall(BaseModel):
@@ -39,15 +44,11 @@ class ToolCall(BaseModel):
     name: ToolName
     arguments: Text
 
-    @model_validator(mode="after")
-    def _object(self) -> ToolCall:
-        try:
-            arguments = json.loads(self.arguments)
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
-            raise ValueError("'arguments' is the text of a JSON object")
-        return self
+    @field_validator("arguments")
+    @classmethod
+    def _object(cls, arguments: str) -> str:
+        read_object(arguments)
+        return arguments
 
 
 class Message(BaseModel):

@@ -230,7 +230,7 @@ class Engine:
         if step.finish_reason != "stop":
             transcript.add(step.token, step.logprobs)
         if step.finish_reason is not None:
-            transcript.finish()
+            transcript.finish(cut=step.finish_reason == "length")
         event = transcript.take() if job.stream else None
         if event is not None:
             self._outgoing.append((job, Output("token", event)))

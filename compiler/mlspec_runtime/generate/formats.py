@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from mlspec_runtime.errors import ServiceError
+from mlspec_runtime.generate.json_values import JsonObject
 from mlspec_runtime.generate.sampling import Grammar, Sampling
 
 
@@ -17,14 +18,24 @@ class JsonSchema(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
     name: Annotated[str, Field(max_length=64)] | None = None
     description: str | None = None
-    schema_: dict[str, Any] = Field(alias="schema")
+    schema_: JsonObject = Field(alias="schema")
     strict: bool | None = None
+
+
+_WITH_SCHEMA_OR_NOT: list[JsonValue] = [
+    {
+        "properties": {"type": {"const": "json_schema"}, "json_schema": {"type": "object"}},
+        "required": ["json_schema"],
+    },
+    {"properties": {"type": {"enum": ["text", "json_object"]}, "json_schema": {"type": "null"}}},
+]
+"""What `_with_its_schema` checks, as the documents tell it."""
 
 
 class ResponseFormat(BaseModel):
     """Text as the model likes it, some JSON object, or JSON of a schema."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"oneOf": _WITH_SCHEMA_OR_NOT})
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 

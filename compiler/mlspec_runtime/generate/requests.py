@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, create_model, field_validator, model_validator
 
 from mlspec_runtime.generate.conversation import Message, NamedTool, Tool, ToolChoice
+from mlspec_runtime.generate.faults import one_fault
 from mlspec_runtime.generate.formats import ResponseFormat
 from mlspec_runtime.generate.sampling import MAX_SEED, Sampling
 
@@ -18,6 +19,7 @@ Penalty = Annotated[float, Field(ge=-2, le=2)]
 MOST_ALTERNATIVES = 20
 MOST_TOOLS = 128
 MOST_BIASED = 1024
+_BIASES = one_fault(f"give up to {MOST_BIASED} ids of tokens as text, each with a number from -100 to 100")
 
 
 class GenerateRequest(BaseModel):
@@ -50,7 +52,7 @@ class GenerateRequest(BaseModel):
     frequency_penalty: Penalty = Field(
         0.0, description="The same, the more so the more often the answer has them; 0 is off."
     )
-    logit_bias: Annotated[dict[TokenId, Bias], Field(max_length=MOST_BIASED)] | None = Field(
+    logit_bias: Annotated[dict[TokenId, Bias], Field(max_length=MOST_BIASED), _BIASES] | None = Field(
         None, description="What to add to the logits of tokens, by their ids as text."
     )
     logprobs: int | None = Field(
@@ -88,19 +90,26 @@ class GenerateRequest(BaseModel):
             raise ValueError("'raw' goes with 'prompt'")
         return self
 
-    @model_validator(mode="after")
-    def _tools_by_name(self) -> GenerateRequest:
-        names = [tool.name for tool in self.tools or []]
+    @field_validator("tools")
+    @classmethod
+    def _by_name(cls, tools: list[Tool] | None, info: ValidationInfo) -> list[Tool] | None:
+        names = [tool.name for tool in tools or []]
         if len(set(names)) < len(names):
             raise ValueError("two tools have the same name")
-        chosen = self.tool_choice
-        if chosen == "required" and not names:
-            raise ValueError("'tool_choice' needs 'tools'")
-        if isinstance(chosen, NamedTool) and chosen.name not in names:
-            raise ValueError("'tool_choice' names no tool of 'tools'")
-        if names and self.raw:
-            raise ValueError("'tools' need the chat template, so they don't go with 'raw'")
-        return self
+        if names and info.data.get("raw"):
+            raise ValueError("they need the chat template, so they don't go with 'raw'")
+        return tools
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _of_the_tools(cls, choice: ToolChoice, info: ValidationInfo) -> ToolChoice:
+        # Where the tools are wrong themselves there is nothing more to say.
+        tools = info.data.get("tools") or []
+        if "tools" in info.data and choice == "required" and not tools:
+            raise ValueError("it needs 'tools'")
+        if "tools" in info.data and isinstance(choice, NamedTool) and choice.name not in [one.name for one in tools]:
+            raise ValueError("it names no tool of 'tools'")
+        return choice
 
     def offered_tools(self) -> list[Tool]:
         """What may be called."""

@@ -52,8 +52,8 @@ class Splitter(Protocol):
 
     def feed(self, text: str) -> Parts: ...
 
-    def finish(self) -> Parts:
-        """What is left, once no more will come."""
+    def finish(self, *, cut: bool) -> Parts:
+        """What is left, once no more will come; `cut`: more would have come."""
 
 
 class Format(Protocol):
@@ -102,12 +102,12 @@ class Transcript:
         self._detokenizer.add_token(token)
         self._read(self._detokenizer.last_segment)
 
-    def finish(self) -> None:
-        """No more tokens come: what was held back is shown."""
+    def finish(self, *, cut: bool = False) -> None:
+        """No more tokens come: what was held back is shown. `cut`: the model did not end it."""
         self._detokenizer.finalize()
         self._read(self._detokenizer.last_segment)
         if self._splitter is not None:
-            self._split(self._splitter.finish())
+            self._split(self._splitter.finish(cut=cut))
         self._show(self._stops.flush())
         self._finished = True
 

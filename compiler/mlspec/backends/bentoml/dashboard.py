@@ -10,6 +10,8 @@ from typing import Any
 from mlspec.model.plan import Plan
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+COMPUTING = 'endpoint!~"health|docs|index|models|other"'
+"""Requests that ask the model; probes and pages would hide failures among them."""
 HERE = 'instance=~"$instance"'
 COLUMNS = 24
 WIDTH, HEIGHT = 8, 7
@@ -94,6 +96,15 @@ def _share(part: str, whole: str) -> str:
     return f"{part} / {whole}"
 
 
+def _failing() -> str:
+    """The requests answered with 5xx over all, both of those that ask the model."""
+    rates = (
+        f"sum (rate(mlspec_requests_total{{{HERE},{selected}}}[$__rate_interval]))"
+        for selected in (f'status=~"5..",{COMPUTING}', COMPUTING)
+    )
+    return _share(*rates)
+
+
 STATS = (
     Panel("Ready", "bool_yes_no", {"{{instance}}": _series("mlspec_ready")}),
     Panel("Waiting", "short", {"{{instance}}": _series("mlspec_queue_depth")}),
@@ -120,6 +131,7 @@ GROUPS: Mapping[str, tuple[Panel, ...]] = {
         Panel("Requests by endpoint", "reqps", {"{{endpoint}}": _rate("mlspec_requests_total", by="endpoint")}),
         Panel("Requests by status", "reqps", {"{{status}}": _rate("mlspec_requests_total", by="status")}, stacked=True),
         Panel("Errors by code", "reqps", {"{{code}}": _rate("mlspec_errors_total", by="code")}, stacked=True),
+        Panel("Share of requests that fail", "percentunit", {"5xx": _failing()}, "Of those that ask the model."),
         Panel("Time to the whole answer", "s", _quantiles("mlspec_request_seconds")),
         Panel("Time to the first token", "s", _quantiles("mlspec_time_to_first_token_seconds")),
         Panel("Time per output token", "s", _quantiles("mlspec_time_per_output_token_seconds")),

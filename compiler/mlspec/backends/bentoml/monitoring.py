@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mlspec.backends.bentoml.dashboard import dashboard
+from mlspec.backends.bentoml.dashboard import COMPUTING, dashboard
 from mlspec.model.plan import Plan
 
 DASHBOARD = "monitoring/dashboard.json"
@@ -47,8 +47,8 @@ def _rules(labels: Mapping[str, str], limits: Mapping[str, Any]) -> list[Rule]:
     """The service's own series are found by `instance`: only `mlspec_model_loaded` has its name."""
     own = f"mlspec_model_loaded{_selector(labels)}"
     here = f" and on (job, instance) {own}"
-    total = f"sum by (job, instance) (rate(mlspec_requests_total[5m])){here}"
-    failed = 'sum by (job, instance) (rate(mlspec_requests_total{status=~"5..",endpoint!="health"}[5m]))'
+    total = f"sum by (job, instance) (rate(mlspec_requests_total{{{COMPUTING}}}[5m])){here}"
+    failed = f'sum by (job, instance) (rate(mlspec_requests_total{{status=~"5..",{COMPUTING}}}[5m]))'
     queue = limits["queue"]
     waited = "sum by (job, instance, le) (rate(mlspec_time_to_first_token_seconds_bucket[10m]))"
     memory = 'mlspec_memory_bytes{kind="active"} / ignoring (kind) mlspec_memory_bytes{kind="limit"}'

@@ -19,6 +19,7 @@ from mlspec.passes.validate.findings import Findings
 from mlspec.passes.validate.rules import (
     ModelFaults,
     check_access,
+    check_adapter_names,
     check_endpoints,
     check_keys_without_runner,
     check_limits,
@@ -100,6 +101,7 @@ def _check_rules(data: Any, model: Any, runner: Runner, findings: Findings) -> N
     if findings.readable("service"):
         check_endpoints(data, runner, findings)
     runner.check(model, ModelFaults(findings))
+    check_adapter_names(data, model, runner, findings)
     if findings.readable("tests"):
         check_tests(data, model, runner, findings)
 

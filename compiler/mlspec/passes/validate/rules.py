@@ -46,6 +46,16 @@ def check_tests(data: Any, model: Any, runner: Runner, findings: Findings) -> No
             findings.error("unknown-adapter", message, ("tests", index, "predict", "adapter"), help=help)
 
 
+def check_adapter_names(data: Any, model: Any, runner: Runner, findings: Findings) -> None:
+    """A request's `model` may name the service, or an adapter: one name can't be both."""
+    name = _at(data, ("metadata", "name"))
+    for ref in runner.models(model):
+        if isinstance(name, str) and ref.role == _ADAPTERS + name:
+            message = f"{quoted(name)} is the service's own name, by which requests ask for its default adapter"
+            pointer = ("model", *ref.pointer, "name")
+            findings.error("reserved-name", message, pointer, help="give the adapter another name")
+
+
 def check_task(data: Any, runner: Runner, findings: Findings) -> None:
     """The runner can do what the spec asks for."""
     task = data["model"].get("task", runner.tasks[0])

@@ -81,6 +81,12 @@ class MlxLmRunner:
     def user_files(self, model: MlxLmModel) -> Mapping[Pointer, str]:
         return {} if model.chat_template is None else {("chat_template",): model.chat_template}
 
+    def check_user_file(self, pointer: Pointer, file: Path, faults: Faults) -> None:
+        """That a chat template can be used. Raises OSError."""
+        from mlspec.runners.mlx_lm.chat_template import check_chat_template  # most specs have none
+
+        check_chat_template(pointer, file, faults)
+
 
 def _of_kinds_that_go_together(model: MlxLmModel, facts: Facts, faults: Faults) -> bool:
     """Whole fine-tunes take the place of the base's tensors, low-rank adapters lie beside them."""

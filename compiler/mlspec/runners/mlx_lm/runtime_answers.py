@@ -40,9 +40,11 @@ class AnswerForms:
         begun = self._tokenizer.rfind_think_start(tokens) > self._tokenizer.rfind_think_end(tokens)
         return Thinking(tuple(self._tokenizer.think_start_tokens), tuple(self._tokenizer.think_end_tokens), begun)
 
-    def form(self, prompt: Sequence[int], tools: Sequence[Tool], *, several: bool) -> AnswerForm | None:
+    def form(
+        self, prompt: Sequence[int], tools: Sequence[Tool], *, several: bool, forced: bool = False
+    ) -> AnswerForm | None:
         """What a transcript must know of the answer to this prompt; None where all of it is text. `several`: it may
-        have more calls than one.
+        have more calls than one; `forced`: it has calls and no text.
         """
         if not tools and not self._marked:
             return None
@@ -50,7 +52,7 @@ class AnswerForms:
         initial = REASONING if thinking is not None and thinking.begun else NORMAL
         machine = self._calling if tools else self._plain
         initial = self._tokenizer.response_initial_state or initial
-        return AnswerForm(machine, initial, self.marks, tools, several=several)
+        return AnswerForm(machine, initial, self.marks, tools, several=several, forced=forced)
 
 
 class _WithoutTools:
@@ -69,28 +71,46 @@ class AnswerForm:
     """Of one answer."""
 
     def __init__(
-        self, machine: Any, initial: str, marks: ToolMarks | None, tools: Sequence[Tool], *, several: bool
+        self,
+        machine: Any,
+        initial: str,
+        marks: ToolMarks | None,
+        tools: Sequence[Tool],
+        *,
+        several: bool,
+        forced: bool = False,
     ) -> None:
         self._machine = machine
         self._initial = initial
         self._marks = marks
         self._tools = tools
         self._several = several
+        self._forced = forced
 
     def splitter(self) -> Splitter:
-        return AnswerSplitter(self._machine.make_state(self._initial), self._marks, self._tools, several=self._several)
+        state = self._machine.make_state(self._initial)
+        return AnswerSplitter(state, self._marks, self._tools, several=self._several, forced=self._forced)
 
 
 class AnswerSplitter:
     """Takes an answer apart as mlx_lm's server does, but what is no call stays text, with its marks. White space around
-    reasoning and calls is none of the text.
+    reasoning and calls is none of the text. A call that was cut off is shown nowhere: nobody could use it.
     """
 
-    def __init__(self, state: Any, marks: ToolMarks | None, tools: Sequence[Tool], *, several: bool = True) -> None:
+    def __init__(
+        self,
+        state: Any,
+        marks: ToolMarks | None,
+        tools: Sequence[Tool],
+        *,
+        several: bool = True,
+        forced: bool = False,
+    ) -> None:
         self._state = state
         self._marks = marks
         self._tools = tools
         self._several = several
+        self._forced = forced
         self._call = ""
         self._at_edge = {NORMAL: state[0] != NORMAL, REASONING: True}
 
@@ -103,12 +123,12 @@ class AnswerSplitter:
                 break
         return parts
 
-    def finish(self) -> Parts:
+    def finish(self, *, cut: bool) -> Parts:
         parts = Parts()
         self._state, text, name = _Machine.flush(self._state)
         self._take(parts, name, text, whole=False)
         if name == TOOL and self._tools:
-            self._end_call(parts, ended=False)
+            self._end_call(parts, ended=False, cut=cut)
         return parts
 
     def _take(self, parts: Parts, name: str | None, segment: str, *, whole: bool) -> None:
@@ -119,7 +139,8 @@ class AnswerSplitter:
         elif name == REASONING:
             parts.reasoning += self._inner(REASONING, segment)
             self._at_edge[NORMAL] = True
-        else:
+        # Between forced calls, and in a mark that was cut off.
+        elif not self._forced:
             parts.text += self._inner(NORMAL, segment)
 
     def _inner(self, name: str, segment: str) -> str:
@@ -128,7 +149,7 @@ class AnswerSplitter:
             self._at_edge[name] = not segment
         return segment
 
-    def _end_call(self, parts: Parts, *, ended: bool) -> None:
+    def _end_call(self, parts: Parts, *, ended: bool, cut: bool = False) -> None:
         assert self._marks is not None  # noqa: S101 - a model without marks is given no tools
         text, self._call = self._call, ""
         try:
@@ -137,6 +158,8 @@ class AnswerSplitter:
             parts.last = not self._several
             self._at_edge[NORMAL] = True
         except ValueError:
+            if cut and (self._forced or self._marks.may_begin(text)):
+                return
             end = self._marks.end if ended else ""
             parts.text += f"{self._marks.start}{text}{end}"
             self._at_edge[NORMAL] = False

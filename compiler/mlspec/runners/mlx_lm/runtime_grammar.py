@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.sampling import Grammar
 
+from .runtime_reasons import reason
+
 Mask = NDArray[np.bool_]
 MOST_CHARACTERS = 128 * 1024
 """Of a schema. 10,000 enum values are 140 KB; what compiles slowest takes 0.5 s."""
@@ -30,7 +32,6 @@ LIMITS: Mapping[str, Any] = {"max_lexer_states": 20_000, "max_grammar_size": 200
 """A lexer's state takes 1 to 2 kB, a unit of fuel 70 ns (llguidance's own figures)."""
 WHITESPACE = r" |\n {0,40}"
 """Between the parts of JSON, at most: a small model that may go on with blanks does so for ever."""
-SHOWN_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Following:
             self._thought = None
 
     def _fail(self) -> None:
-        self.problem = _reason(self._matcher)
+        self.problem = reason(self._matcher.get_error())
 
 
 def _set(mask: Mask, tokens: Sequence[int], value: bool) -> None:
@@ -154,12 +155,12 @@ class Grammars:
         limits = LLParserLimits(verbose_errors=False, **LIMITS)
         try:
             matcher = LLMatcher(self._tokenizer, _text(grammar), log_level=0, limits=limits)
-        # Half a surrogate pair, or NaN, in a schema.
+        # Half a surrogate pair, or NaN, in a schema. The error's text may repeat it.
         except ValueError as error:
-            raise _refused(str(error), field) from error
+            raise _refused("it has what JSON can't have", field) from error
         # The first mask shows what has no answer at all, and is computed with what the matcher then keeps.
         if matcher.is_error() or not any(matcher.compute_bitmask()) or matcher.is_error():
-            raise _refused(_reason(matcher), field)
+            raise _refused(reason(matcher.get_error()), field)
         return matcher
 
 
@@ -178,11 +179,5 @@ def _text(grammar: Grammar) -> str:
     return str(LLMatcher.grammar_from_json_schema(json_of(schema)))
 
 
-def _reason(matcher: Any) -> str:
-    told = " ".join(str(matcher.get_error()).replace("<non-verbose/>", "").split())
-    return "no answer can follow it" if not told or told.startswith("NoExtension") else told
-
-
-def _refused(reason: str, field: str) -> ServiceError:
-    message = f"this format can't be followed: {reason[:SHOWN_CHARACTERS]}"
-    return ServiceError("bad_format", message, 400, field=field)
+def _refused(why: str, field: str) -> ServiceError:
+    return ServiceError("bad_format", f"this format can't be followed: {why}", 400, field=field)

@@ -29,11 +29,7 @@ class ResponseKeys:
         greedy = request.temperature == 0
         if not greedy and request.seed is None:
             return None
-        try:
-            fields = request.model_dump(mode="json", by_alias=True)
-        # A schema deeper than pydantic writes (255) has no key; whether it can be followed is said elsewhere.
-        except ValueError:
-            return None
+        fields = request.model_dump(mode="json", by_alias=True)
         fields["adapter"] = request.adapter or self._default_adapter
         if greedy:
             fields = {name: value for name, value in fields.items() if name not in _ONLY_DRAWN}

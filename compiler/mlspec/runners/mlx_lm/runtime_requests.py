@@ -15,11 +15,15 @@ from mlspec_runtime.generate.transcript import Format
 
 from .runtime_answers import AnswerForms
 from .runtime_grammar import Grammars, json_of
-from .runtime_prompts import PromptEncoder
+from .runtime_prompts import PromptEncoder, PromptTooLongError
 from .runtime_settings import Settings
 from .runtime_tools import ToolMarks, calls_grammar, definitions, turn
 
 LOG = logging.getLogger("mlspec.mlx_lm")
+_NO_TOOLS = (
+    "how this model would write a call of a tool is not known: its chat template has none of the marks by which mlx_lm "
+    "tells that, as '<tool_call>' with 'tool_call.name'; send the request without 'tools'"
+)
 SCHEMA_FIELD = "response_format.json_schema.schema"
 
 
@@ -46,7 +50,7 @@ class RequestReader:
         self._forms = AnswerForms(tokenizer)
         self._grammars = _grammars(tokenizer)
         self._tokenizer = tokenizer
-        self.encoder = PromptEncoder(tokenizer, settings.system_prompt)
+        self.encoder = PromptEncoder(tokenizer, settings.context_length, settings.system_prompt)
         if settings.chat_template is not None or settings.system_prompt is not None:
             has = {"model.chat_template": settings.chat_template, "model.system_prompt": settings.system_prompt}
             self.encoder.check(" with ".join(key for key, value in has.items() if value is not None))
@@ -55,17 +59,23 @@ class RequestReader:
         """Raises ServiceError (400) with the field that is at fault."""
         tools = request.offered_tools()
         if tools and not self.encoder.has_tools:
-            message = "this model's chat template knows no tools; send the request without 'tools'"
-            raise ServiceError("no_tools", message, 400, field="tools")
+            raise ServiceError("no_tools", _NO_TOOLS, 400, field="tools")
         prompt = self._prompt(request, tools)
         sampling = self._sampling(request, prompt, tools)
-        form = None if request.raw else self._forms.form(prompt, tools, several=request.parallel_tool_calls)
+        form = None if request.raw else self._form(request, prompt, tools)
         adapter = request.adapter or self._settings.default_adapter
         return Reading(prompt, sampling, adapter, form, continues=self._is_text(request))
 
+    def _form(self, request: GenerateRequest, prompt: Sequence[int], tools: Sequence[Tool]) -> Format | None:
+        forced = request.tool_choice not in ("auto", "none")
+        return self._forms.form(prompt, tools, several=request.parallel_tool_calls, forced=forced)
+
     def _prompt(self, request: GenerateRequest, tools: Sequence[Tool]) -> list[int]:
         field = "prompt" if request.messages is None else "messages"
-        prompt = self._encoded(request, tools, field)
+        try:
+            prompt = self._encoded(request, tools, field)
+        except PromptTooLongError as problem:
+            raise _too_long(problem.fewest_tokens, self._settings, field, known="at least ") from problem
         if not prompt:
             raise ServiceError("empty_prompt", "the prompt has no tokens", 400, field=field)
         if len(prompt) >= self._settings.context_length:
@@ -149,12 +159,13 @@ def _grammars(tokenizer: Any) -> Grammars | None:
     return Grammars(tokenizer)
 
 
-def _too_long(tokens: int, settings: Settings, field: str) -> ServiceError:
+def _too_long(tokens: int, settings: Settings, field: str, known: str = "") -> ServiceError:
     context, each = settings.context_length, settings.memory.request_bytes
-    message = f"the prompt has {tokens} tokens, {context - 1} are allowed: with the answer the context holds {context}"
+    message = f"the prompt has {known}{tokens} tokens, {context - 1} are allowed: with the answer the context holds "
+    message += str(context)
     details = {"estimated_tokens": tokens, "allowed_tokens": context - 1}
     if each is not None:
         estimated = math.ceil((tokens + 1) * each / context)
-        message += f"; it would take {estimated} bytes of memory, {each} are allowed"
+        message += f"; it would take {known}{estimated} bytes of memory, {each} are allowed"
         details |= {"estimated_bytes": estimated, "allowed_bytes": each}
     return ServiceError("prompt_too_long", message, 400, field=field, details=details)

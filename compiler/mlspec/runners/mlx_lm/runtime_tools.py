@@ -44,15 +44,26 @@ class ToolMarks:
             return False
         return bool(self.end) and (parsed.name, json.loads(parsed.arguments)) == ("f", {"a": 1})
 
+    def may_begin(self, text: str) -> bool:
+        """Whether a text may be the beginning of a call, or of several."""
+        return not self.are_json or text.lstrip()[:1] in ("", "{", "[")
+
 
 def _call(parsed: Any, known: set[str]) -> ToolCall:
     if not isinstance(parsed, dict) or parsed.get("name") not in known:
         raise ValueError("not a call of a tool that is there")
     arguments = parsed.get("arguments", {})
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    text = arguments if isinstance(arguments, str) else _written(arguments)
     own_id = parsed.get("id")
     id_ = own_id if isinstance(own_id, str) and own_id else f"call_{secrets.token_hex(_ID_BYTES)}"
     return ToolCall(id=id_, name=parsed["name"], arguments=text)
+
+
+def _written(arguments: Any) -> str:
+    try:
+        return json.dumps(arguments, ensure_ascii=False)
+    except RecursionError as problem:
+        raise ValueError("arguments nested too deeply") from problem
 
 
 def definitions(tools: Sequence[Tool]) -> list[dict[str, Any]]:
@@ -117,10 +128,8 @@ def calls_grammar(
 
 
 def _tool_rule(index: int, tool: Tool, json_of: Callable[[Mapping[str, Any]], str]) -> str:
-    # A tool's name has no character that means anything here.
-    schema = (
-        {"type": "object", **tool.parameters} if tool.parameters else {"type": "object", "additionalProperties": False}
-    )
+    # A tool's name has no character that means anything here. Arguments are an object, whatever else they could be.
+    schema = {**(tool.parameters or {"additionalProperties": False}), "type": "object"}
     return f'tool_{index}: "{tool.name}\\", \\"arguments\\": " %json {json_of(schema)}'
 
 

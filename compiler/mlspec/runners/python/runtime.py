@@ -41,6 +41,8 @@ from .runtime_user_class import user_class
 LOG = logging.getLogger("mlspec.python")
 CLOSE_WAIT_S = 10.0
 RECENT_S = 10.0
+STUCK_S = 60.0
+"""A call is taken for one that hangs after this time, or twice the requests' deadline where that is longer."""
 
 
 class Settings(BaseModel):
@@ -78,6 +80,7 @@ class PythonRunner:
         self._settings = Settings.model_validate(dict(context.settings))
         self._bundle = context.bundle
         self._queue = context.limits.queue
+        self._stuck_s = max(STUCK_S, 2 * context.limits.timeout_s)
         self._room = WaitingRoom[Job](
             running=1,
             waiting=self._waiting(context.limits.concurrency),
@@ -87,6 +90,7 @@ class PythonRunner:
         self._thread: threading.Thread | None = None
         self._instance: Any = None
         self._good_at = 0.0
+        self._computed: Job | None = None
         self.request_type: type[BaseModel] = request_type(self._settings.inputs)
         self.response_type: type[BaseModel] = response_type(self._settings.outputs)
         self.event_types: Mapping[str, type[BaseModel]] = {"done": self.response_type}
@@ -148,9 +152,15 @@ class PythonRunner:
         return Health("computed", round(time.monotonic() - begun_at, 3))
 
     def fault(self) -> ServiceError | None:
-        """The thread's death; how long a call may take is the class's affair."""
-        opened = self._instance is not None
-        return _dead() if opened and not (self._thread and self._thread.is_alive()) else None
+        """The thread's death, or a call whose request has long been answered with its deadline: Python can't stop it."""
+        if self._instance is None:
+            return None
+        if not (self._thread and self._thread.is_alive()):
+            return _dead()
+        job = self._computed
+        if job is not None and time.monotonic() - job.began_at > self._stuck_s:
+            return ServiceError("engine_stuck", f"one call of the model's code took over {self._stuck_s:g} s", 503)
+        return None
 
     def response_key(self, request: TensorRequest) -> bytes | None:
         """None: nothing is known of what the class computes."""
@@ -200,7 +210,9 @@ class PythonRunner:
     def _compute(self, job: Job) -> None:
         job.began_at = time.monotonic()
         job.computing = True
+        self._computed = job
         answer = self._answer(job)
+        self._computed = None
         failed = isinstance(answer, ServiceError)
         self._room.leave(job, took_s=None if failed else time.monotonic() - job.began_at)
         job.put(answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
@@ -133,7 +134,7 @@ def tool_call(call: ToolCall) -> ToolCallAnswer:
 
 def completion_choice(index: int, answer: GenerateResponse, echoed: str) -> CompletionChoice:
     """A choice, which begins with `echoed`."""
-    logprobs = None if answer.logprobs is None else completion_logprobs(answer.logprobs, 0)
+    logprobs = None if answer.logprobs is None else completion_logprobs(answer.logprobs, TextOffsets())
     text, reason = echoed + answer.text, answer.finish_reason
     return CompletionChoice(index=index, text=text, logprobs=logprobs, finish_reason=reason)
 
@@ -148,15 +149,27 @@ def _chat_logprob(token: Any) -> dict[str, Any]:
     return {"token": token.text, "logprob": max(token.logprob, LEAST_LOGPROB), "bytes": token.bytes}
 
 
-def completion_logprobs(tokens: Sequence[TokenLogprobs], offset: int) -> CompletionLogprobs:
-    """Of these tokens, the first of which begins `offset` characters into the answer."""
-    offsets = []
-    for token in tokens:
-        offsets.append(offset)
-        offset += len(token.text)
+class TextOffsets:
+    """Where the tokens of an answer begin in its text, one after the other. Several may be one character's bytes: they
+    begin where it does.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._offset = 0
+
+    def next(self, token: TokenLogprobs) -> int:
+        """In characters."""
+        begin = self._offset
+        self._offset += len(token.text if token.bytes is None else self._decoder.decode(bytes(token.bytes)))
+        return begin
+
+
+def completion_logprobs(tokens: Sequence[TokenLogprobs], offsets: TextOffsets) -> CompletionLogprobs:
+    """Of these tokens, which come next in their answer."""
     return CompletionLogprobs(
         tokens=[token.text for token in tokens],
         token_logprobs=[max(token.logprob, LEAST_LOGPROB) for token in tokens],
         top_logprobs=[{one.text: max(one.logprob, LEAST_LOGPROB) for one in token.top} for token in tokens],
-        text_offset=offsets,
+        text_offset=[offsets.next(token) for token in tokens],
     )

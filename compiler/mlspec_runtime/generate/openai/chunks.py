@@ -8,7 +8,14 @@ from typing import Any
 
 from mlspec_runtime.exchange import EventStream, Exchange
 from mlspec_runtime.generate.messages import GenerateResponse, TokenEvent, ToolCall
-from mlspec_runtime.generate.openai.answers import Head, chat_logprobs, completion_logprobs, tool_call, usage
+from mlspec_runtime.generate.openai.answers import (
+    Head,
+    TextOffsets,
+    chat_logprobs,
+    completion_logprobs,
+    tool_call,
+    usage,
+)
 from mlspec_runtime.rows import RowOutput
 from mlspec_runtime.submission import Output
 
@@ -118,14 +125,13 @@ class CompletionStream(ChunkStream):
     def __init__(self, *args: Any, echoed: dict[int, str], **options: Any) -> None:
         super().__init__(*args, **options)
         self._echoed = dict(echoed)
-        self._offsets: defaultdict[int, int] = defaultdict(int)
+        self._offsets: defaultdict[int, TextOffsets] = defaultdict(TextOffsets)
 
     def piece(self, row: int, event: TokenEvent) -> str:
         """What was generated just now."""
         logprobs = "null"
         if event.logprobs is not None:
             told = completion_logprobs(event.logprobs, self._offsets[row])
-            self._offsets[row] += sum(map(len, told.tokens))
             logprobs = _json(told.model_dump())
         return self._chunk(row, self._echo(row) + event.text, logprobs, "null")
 

@@ -21,16 +21,18 @@ class ModelNames:
     """`adapters` by the names that a request's `model` may have: the service's is its default adapter, "base" none."""
 
     service: str
+    default: str
     adapters: dict[str, str]
 
     def adapter(self, model: str | None) -> str:
         """The adapter to ask. Raises ServiceError (404) for a name that isn't served."""
-        name = self.service if model is None else model
-        if name not in self.adapters:
+        if model is None:
+            return self.default
+        if model not in self.adapters:
             raise ServiceError(
                 "model_not_found", f"there is no such model here, but {self._told()}", 404, field="model"
             )
-        return self.adapters[name]
+        return self.adapters[model]
 
     def _told(self) -> str:
         names = list(self.adapters)
@@ -47,8 +49,8 @@ def model_names(plan: RuntimePlan, runner: Runner) -> ModelNames:
         raise PlanError(f"{message}; leave 'chat' and 'completions' out of service.endpoints")
     field = runner.request_type.model_fields["adapter"]
     names = [name for name in get_args(field.annotation) if isinstance(name, str)] or [BASE]
-    service = plan.service.name
-    return ModelNames(service, {service: field.default or BASE, **{name: name for name in names}})
+    service, default = plan.service.name, field.default or BASE
+    return ModelNames(service, default, {service: default, **{name: name for name in names}})
 
 
 def fingerprint(plan: RuntimePlan) -> str:

@@ -8,8 +8,14 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from mlspec_runtime.generate.faults import one_fault
+from mlspec_runtime.generate.messages import GenerateRequest, ResponseFormat
+from mlspec_runtime.generate.requests import MOST_ALTERNATIVES, StopText
 
 _KNOWN = ConfigDict(extra="ignore", strict=True, allow_inf_nan=False)
+MOST_STOPS = 8
 _OPEN = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
@@ -58,9 +64,16 @@ def _as_choice(choice: Any) -> Any:
 
 # One type each after these validators, where a union would put its members' names into the paths of faults.
 Parts = Annotated[list[Part], BeforeValidator(_as_parts, json_schema_input_type=str | list[Part])]
-Texts = Annotated[list[str], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
+Texts = Annotated[
+    list[str],
+    BeforeValidator(
+        _as_list, json_schema_input_type=StopText | Annotated[list[StopText], Field(max_length=MOST_STOPS)]
+    ),
+]
+Biases = Annotated[dict[str, float], one_fault("give ids of tokens as text, each with a number from -100 to 100")]
+Prompt = Annotated[str, Field(min_length=1)]
 Prompts = Annotated[
-    list[str], Field(min_length=1), BeforeValidator(_as_prompts, json_schema_input_type=str | list[str])
+    list[str], Field(min_length=1), BeforeValidator(_as_prompts, json_schema_input_type=Prompt | list[Prompt])
 ]
 
 
@@ -116,6 +129,15 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = Field(None, description="Send one more piece at the end, with the usage.")
 
 
+def _bounds(name: str) -> JsonDict:
+    """The bounds of a number, as the service's own request has them: it is what checks it."""
+    schema = GenerateRequest.model_json_schema()["properties"][name]
+    return {key: schema[key] for key in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum") if key in schema}
+
+
+_ALTERNATIVES: JsonDict = {"minimum": 0, "maximum": MOST_ALTERNATIVES}
+
+
 class SamplingOptions(BaseModel):
     """What both requests have. Defaults are the service's own, as `/predict` has them, not OpenAI's."""
 
@@ -125,15 +147,25 @@ class SamplingOptions(BaseModel):
         None, description="A name that /v1/models lists: the service's, an adapter's, or \"base\" for none."
     )
     n: Annotated[int, Field(ge=1)] | None = Field(None, description="How many choices to make, with seeds in a row.")
-    max_tokens: int | None = Field(None, description="Tokens at most.")
-    temperature: float | None = Field(None, description="0 takes the likeliest token each time.")
-    top_p: float | None = None
-    top_k: int | None = Field(None, description="Not OpenAI's: choose among so many tokens.")
-    min_p: float | None = Field(None, description="Not OpenAI's: leave out tokens below this share of the likeliest.")
-    repetition_penalty: float | None = Field(None, description="Not OpenAI's: above 1, repeat less.")
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, float] | None = Field(None, description="What to add to the logits of tokens, by their ids.")
+    max_tokens: int | None = Field(None, description="Tokens at most.", json_schema_extra={"minimum": 1})
+    temperature: float | None = Field(
+        None, description="0 takes the likeliest token each time.", json_schema_extra=_bounds("temperature")
+    )
+    top_p: float | None = Field(None, json_schema_extra=_bounds("top_p"))
+    top_k: int | None = Field(
+        None, description="Not OpenAI's: choose among so many tokens.", json_schema_extra=_bounds("top_k")
+    )
+    min_p: float | None = Field(
+        None,
+        description="Not OpenAI's: leave out tokens below this share of the likeliest.",
+        json_schema_extra=_bounds("min_p"),
+    )
+    repetition_penalty: float | None = Field(
+        None, description="Not OpenAI's: above 1, repeat less.", json_schema_extra=_bounds("repetition_penalty")
+    )
+    presence_penalty: float | None = Field(None, json_schema_extra=_bounds("presence_penalty"))
+    frequency_penalty: float | None = Field(None, json_schema_extra=_bounds("frequency_penalty"))
+    logit_bias: Biases | None = Field(None, description="What to add to the logits of tokens, by their ids.")
     seed: int | None = None
     stop: Texts | None = Field(None, description="The answer ends before this text, or the first of these.")
     stream: bool | None = Field(None, description="Send the answer as it is made, as server-sent events.")
@@ -144,13 +176,17 @@ class ChatRequest(SamplingOptions):
     """A conversation to go on with."""
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    max_completion_tokens: int | None = Field(None, description="The newer name of max_tokens.")
+    max_completion_tokens: int | None = Field(
+        None, description="The newer name of max_tokens.", json_schema_extra={"minimum": 1}
+    )
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(None, description="So many of the likeliest tokens at each place.")
+    top_logprobs: int | None = Field(
+        None, description="So many of the likeliest tokens at each place.", json_schema_extra=_ALTERNATIVES
+    )
     tools: list[ChatTool] | None = None
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = Field(None, description="false: one call at most.")
-    response_format: dict[str, Any] | None = Field(
+    response_format: ResponseFormat | None = Field(
         None, description='{"type": "text"}, "json_object", or "json_schema" with a schema that the answer follows.'
     )
 
@@ -160,5 +196,7 @@ class CompletionRequest(SamplingOptions):
 
     prompt: Prompts
     echo: bool | None = Field(None, description="Begin the answer with the prompt.")
-    logprobs: int | None = Field(None, description="So many of the likeliest tokens at each place.")
-    best_of: int | None = Field(None, description="The same as n, or nothing.")
+    logprobs: int | None = Field(
+        None, description="So many of the likeliest tokens at each place.", json_schema_extra=_ALTERNATIVES
+    )
+    best_of: Annotated[int, Field(ge=1)] | None = Field(None, description="The same as n, or nothing.")

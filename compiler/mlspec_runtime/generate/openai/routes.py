@@ -25,7 +25,12 @@ from mlspec_runtime.generate.openai.names import model_names
 from mlspec_runtime.generate.openai.requests import ChatRequest, CompletionRequest
 from mlspec_runtime.generate.openai.translate import chat_requests, completion_requests
 
-PATHS = {"/v1/chat/completions": "chat", "/v1/completions": "completions", "/v1/models": "models"}
+PATHS = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/models": "models",
+    "/v1/models/{model}": "model",
+}
 _STREAM = "With `stream` server-sent events: pieces of the answer, then `[DONE]`; or, instead of it, an error."
 _NO_MODEL: dict[int | str, dict[str, Any]] = {404: {"model": ErrorBody, "description": "There is no such model."}}
 
@@ -116,7 +121,8 @@ def _json(answer: BaseModel) -> Response:
 
 def _documents(answer: type[BaseModel], serving: Serving, asked: dict[str, Any]) -> dict[str, Any]:
     short = {**asked, "max_tokens": min(16, serving.plan.limits.max_tokens)}
-    stream = {"text/event-stream": {"schema": {"type": "string"}}}
+    # Without a schema, as in `stream_document`.
+    stream: dict[str, Any] = {"text/event-stream": {}}
     described = {200: {"model": answer, "description": f"The whole answer. {_STREAM}", "content": stream}}
     return {
         "responses": {**error_documents(), **_NO_MODEL, **described},
