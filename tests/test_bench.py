@@ -228,9 +228,38 @@ def test_a_planned_concurrency_that_is_more_than_is_of_use() -> None:
     assert told.endswith("service.concurrency: 2 would do, where the plan has 8.")
 
 
-def test_the_cache_may_answer_where_that_was_asked_for() -> None:
-    levels = (level(1, 50, service=ServiceFigures(cache_hits=30)), level(2, 400))
-    assert "still grows" in advice(record(*levels, asked={"repeat": True}))
+def test_kept_answers_tell_nothing_of_the_model() -> None:
+    kept = [level(count, 400.0 + count, service=ServiceFigures(cache_hits=32)) for count in (1, 2, 4)]
+    again = advice(record(*kept, asked={"repeat": True}))
+    assert again == (
+        "All answers came from the response cache and nothing was computed: measure the model without --repeat."
+    )
+    assert advice(record(*kept)).endswith("nothing was computed: another --seed asks what it doesn't know.")
+    some = (level(1, 50, service=ServiceFigures(cache_hits=30)), level(2, 400))
+    assert advice(record(*some, asked={"repeat": True})).startswith("30 of 64 answers came from the response cache")
+
+
+@pytest.mark.parametrize("width", [32, 40, 80, 100])
+def test_the_text_is_as_narrow_as_the_terminal(width: int) -> None:
+    now, then = record(level(1, 47.2), level(16, 88.0)), record(level(1, 50.0), level(16, 70.0), target="mini")
+    text = as_text(now, then, width)
+    assert max(map(len, text.splitlines())) <= width
+    for name in ("tokens/s", "first token, ms", "peak memory", "47.2", "81.0 / 138", "throughput"):
+        assert name in text
+
+
+def test_a_narrow_table_goes_on_below() -> None:
+    text = as_text(record(level(1, 47.2), level(16, 88.0)), width=80)
+    assert (
+        "clients  requests  tokens/s  each  first token, ms  per token, ms    latency, ms\n"
+        "      1        32      47.2  30.0       81.0 / 138    20.0 / 25.0  1,360 / 1,900\n"
+        "     16        32      88.0  30.0       81.0 / 138    20.0 / 25.0  1,360 / 1,900\n"
+        "\n"
+        "clients  peak memory\n"
+        "      1      1.0 GiB\n"
+        "     16      1.0 GiB\n"
+        "times: p50 / p95\n"
+    ) in text
 
 
 def test_the_text() -> None:
@@ -249,7 +278,7 @@ def test_the_text() -> None:
         "itself included\n"
         "\n"
         "At 2, 8 of 40 requests were refused (8 queue_full): the plan computes 8 at once and lets 64 wait; raise "
-        "service.limits.queue if clients may wait longer, else ask with fewer.\n"
+        "service.limits.queue if\nclients may wait longer, else ask with fewer.\n"
     )
 
 

@@ -177,6 +177,10 @@ def test_the_key_is_sent_and_never_told(
         (["--url", "http://localhost:1", "--html", "no/folder/page.html"], LORA, "write-failed", 3),
         (["--target", "mac", "--endpoint", "chat"], IRIS, "no-target-here", 1),
         (["--endpoint", "chat"], IRIS, "usage", 2),
+        (["--max-tokens", "99999"], LORA, "usage", 2),
+        (["--prompt-tokens", "99999999"], LORA, "usage", 2),
+        (["--shared-prefix", "99999999"], LORA, "usage", 2),
+        (["--url", "http://localhost:1", "--target", "mac", "--max-tokens", "99999"], LORA, "usage", 2),
     ],
 )
 def test_what_can_not_be_measured(

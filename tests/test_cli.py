@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlspec.cli import parser
 from projects import example
 
 MLSPEC = [sys.executable, "-m", "mlspec"]
@@ -129,3 +130,49 @@ def test_version_and_help() -> None:
     assert (
         "exit codes: 0 fine" in subprocess.run([*MLSPEC, "--help"], capture_output=True, text=True, check=True).stdout
     )
+
+
+WHY = {"spec": Path("a.yaml"), "key": "model.kv_bits", "target": "linux"}
+INIT = {"model": Path("dir"), "name": "shop"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parsed"),
+    [
+        ("why a.yaml --target linux model.kv_bits", WHY),
+        ("why --target linux a.yaml model.kv_bits", WHY),
+        ("why a.yaml model.kv_bits --target linux", WHY),
+        ("why --target=linux a.yaml --root w=/x model.kv_bits", WHY),
+        ("why a.yaml --target linux", {**WHY, "key": None}),
+        ("init --name shop dir", INIT),
+        ("init dir --name shop", INIT),
+        ("init --name shop", {**INIT, "model": None}),
+        ("machine show --output-format json mini", {"action": "show", "name": "mini", "output_format": "json"}),
+        ("build a.yaml --target linux b.yaml", {"specs": [Path("a.yaml"), Path("b.yaml")], "target": "linux"}),
+        ("schema", {"kind": "mlspec"}),
+        ("build -- -a.yaml", {"specs": [Path("-a.yaml")]}),
+        ("bench a.yaml", {"spec": Path("a.yaml"), "requests": None, "concurrency": [1, 2, 4, 8]}),
+    ],
+)
+def test_arguments_in_any_order(arguments: str, parsed: dict[str, object]) -> None:
+    found = vars(parser().parse_args(arguments.split()))
+    assert {name: found[name] for name in parsed} == parsed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("why", "usage: mlspec why [-h] [--target NAME] [--root NAME=DIR] SPEC [KEY]"),
+        ("why", "the following arguments are required: SPEC"),
+        ("why a.yaml b c", "unrecognized arguments: c"),
+        ("schema nothing", "invalid choice: 'nothing'"),
+        ("bench a.yaml --requests 3 --duration 3", "not allowed with argument"),
+        ("build", "the following arguments are required: SPEC"),
+        ("build --targt x a.yaml", "unrecognized arguments: --targt"),
+    ],
+)
+def test_arguments_that_are_wrong(arguments: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(arguments.split())
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err

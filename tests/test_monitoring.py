@@ -12,6 +12,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from ruamel.yaml import YAML
 
+from mlspec.backends.bentoml.dashboard import COMPUTING
+from mlspec_runtime.app import ENDPOINTS, OPERATIONS
+from mlspec_runtime.gate import OTHER
 from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import parse_plan
 from projects import built, example, with_spec
@@ -128,6 +131,22 @@ def test_rules_have_what_prometheus_wants(files: dict[str, bytes]) -> None:
             assert f"{rule['labels']['project']}/{rule['labels']['service']}/{rule['labels']['target']}" == folder
             # Another service that the same Prometheus knows is none of this rule's business.
             assert f'service="{rule["labels"]["service"]}"' in rule["expr"]
+
+
+def test_shares_of_errors_have_the_same_requests_above_and_below(files: dict[str, bytes]) -> None:
+    """What asks the model: requests to probes and pages would hide failures."""
+    for _, dashboard, alerts in documents(files):
+        found = {where: text for where, text in expressions(dashboard, alerts).items() if "5.." in text}
+        assert len(found) == 2
+        for where, text in found.items():
+            assert text.count("rate(mlspec_requests_total{") == text.count(COMPUTING) == 2, where
+
+
+def test_every_endpoint_of_the_runtime_asks_the_model_or_is_left_out() -> None:
+    left_out = set(COMPUTING.removeprefix('endpoint!~"').rstrip('"').split("|"))
+    operations = {*OPERATIONS.values(), OTHER}
+    assert left_out < operations
+    assert operations - left_out == set(ENDPOINTS)
 
 
 def test_a_service_without_a_queue_counts_refusals(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ model:
   context_length: 2048
   sampling: {max_tokens: 512, temperature: 1, top_p: 0.5, stop: ["\\n"], seed: 7}
 service:
-  endpoints: [stream]
+  endpoints: [predict, stream]
   concurrency: 4
   limits: *limits
   env: [{name: LOG_LEVEL, value: ""}, {name: API_KEY}]
@@ -280,3 +280,62 @@ def test_all_origins_and_one_more_are_refused() -> None:
     assert codes(SERVICE + "  cors: {origins: ['https://a.example.com', '*']}\n") == ["bad-value"]
     assert codes(SERVICE + "  cors: {origins: ['*']}\n") == []
     assert codes(SERVICE + "  cors: {origins: ['https://a.example.com:8443', 'http://[::1]:3000']}\n") == []
+
+
+@pytest.mark.parametrize(
+    ("origin", "help"),
+    [
+        ("https://APP.example.com", "write https://app.example.com"),
+        ("https://b.example.com:443", "write https://b.example.com"),
+        ("http://b.example.com:0080", "write http://b.example.com"),
+        ("http://b.example.com:08080", "write http://b.example.com:8080"),
+        ("http://x:99999", "a port is 1 to 65535"),
+        ("http://x:0", "a port is 1 to 65535"),
+        ("http://-..-", "a host is as in app.example.com, 127.0.0.1 or [::1]"),
+        ("http://1.2.3.256", "a host is as in app.example.com, 127.0.0.1 or [::1]"),
+        ("http://[1::2::3]", "a host is as in app.example.com, 127.0.0.1 or [::1]"),
+        ("http://[0:0::1]:3000", "write http://[::1]:3000"),
+        ("http://[::FFFF:127.0.0.1]", "write http://[::ffff:7f00:1]"),
+    ],
+)
+def test_an_origin_that_no_browser_sends(origin: str, help: str) -> None:
+    (fault,) = checked(SERVICE + f"  cors: {{origins: ['https://a.example.com', '{origin}']}}\n")[1]
+    assert (fault.code, fault.help) == ("bad-value", help)
+
+
+@pytest.mark.parametrize("origin", ["http://box.", "http://127.0.0.1:3000", "https://xn--bcher-kva.example:444"])
+def test_an_origin_that_a_browser_sends(origin: str) -> None:
+    assert codes(SERVICE + f"  cors: {{origins: ['{origin}']}}\n") == []
+
+
+@pytest.mark.parametrize("name", ["PATH", "HOME", "USER", "SHELL", "PWD", "LANG", "TMPDIR"])
+def test_what_every_process_has_is_no_key(name: str) -> None:
+    (fault,) = checked(SERVICE + f"  auth: {{api_key_env: {name}}}\n")[1]
+    assert fault.code == "env-name"
+    assert fault.help == "name a variable of its own, as in SUPPORT_API_KEY"
+
+
+def test_tests_need_the_endpoint_that_they_ask() -> None:
+    tests = "tests: [{predict: {prompt: Hi}}, {predict: {prompt: Hi}, expect: {status: 404}}]\n"
+    (fault,) = checked(SERVICE + "  endpoints: [chat]\n" + tests)[1]
+    assert (fault.code, fault.help) == ("unknown-value", "add predict to service.endpoints, or leave the tests out")
+    assert codes(SERVICE + "  endpoints: [chat, predict]\n" + tests) == []
+
+
+def test_the_default_of_a_limit_is_a_limit() -> None:
+    model = MODEL.replace("}}", "}, sampling: {max_tokens: 600}}")
+    (fault,) = checked(HEAD + model)[1]
+    assert fault.code == "limit-conflict"
+    assert fault.message == "requests get 600 tokens by default, and may ask for 512 (service.limits.max_tokens)"
+    assert codes(HEAD + model + "service: {limits: {max_tokens: 600}}\n") == []
+
+
+def test_an_answer_is_no_longer_than_a_context() -> None:
+    (fault,) = checked(HEAD + MODEL.replace("}}", "}, sampling: {max_tokens: 300}, context_length: 256}"))[1]
+    assert fault.code == "limit-conflict"
+    assert fault.message == "requests get 300 tokens by default, and a context has 256 (model.context_length)"
+
+
+def test_the_example_of_a_fault_is_the_key_s_own() -> None:
+    (fault,) = checked(HEAD + MODEL.replace("}}", "}, chat_template: {path: x}}"))[1]
+    assert (fault.code, fault.help) == ("wrong-type", "for example: templates/chat.jinja")

@@ -221,3 +221,44 @@ def test_rows_of_tables() -> None:
     assert row("chips/Apple M1/no/such/key") is not None, "the row is there, the key isn't"
     assert row("chips") is None
     assert row("../schema/x") is None
+
+
+SERVICE = "service:\n  cors: {origins: ['https://a.example']}\n"
+
+
+def test_what_the_spec_says_and_nobody_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    llama(tmp_path, LLAMA.replace("service:\n", SERVICE))
+    monkeypatch.chdir(tmp_path)
+    assert why(Path("chat.yaml"), "service.cors", "mini") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("service.cors: origins https://a.example  (as the spec says)\n\nfrom\n  chat.yaml:")
+    assert text.endswith(" |   cors: {origins: ['https://a.example']}\n")
+    assert why(Path("chat.yaml"), "targets[0].name", "mini") == 0
+    assert capsys.readouterr().out.startswith("targets[0].name: studio  (as the spec says)\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("service.limits.drain_s", ("service.limits.drain_s: 30", "(the default)", "Seconds that accepted")),
+        ("service.logging.format", ("service.logging.format: text  (the default)", "for a log store")),
+        ("service.cors", ("service.cors: not set  (the default)", "Web pages of other origins")),
+        ("model.system_prompt", ("model.system_prompt: not set  (the default)", "What the model is told")),
+        ("model.adapters[0].preload", ("model.adapters[0].preload: yes  (the default)",)),
+    ],
+)
+def test_what_the_spec_does_not_say(
+    key: str, told: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert why(lora(tmp_path), key) == 0
+    text = capsys.readouterr().out
+    assert all(part in text for part in told), text
+    assert "lora.yaml says nothing of it" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("key", ["service.corz", "service.cors.origins.nothing", "x", "...", "model[0]", "\x1b[2J"])
+def test_what_no_spec_has(key: str, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="was decided"):
+        why(lora(tmp_path), key)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlspec import __version__
 from mlspec.errors import CommandError
@@ -82,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     about = "Compile YAML model specs to running model services."
     parser = argparse.ArgumentParser(prog="mlspec", description=about, epilog=_EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"mlspec {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_InAnyOrder)
     _add_build(commands)
     _add_check(commands)
     _add_plan(commands)
@@ -98,8 +98,24 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _InAnyOrder(argparse.ArgumentParser):
+    """Takes positional arguments wherever they stand: argparse alone fills optional ones at the first it meets."""
+
+    _inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # Python's own way of doing it comes back to this method, and (3.11) loses what "--" says.
+        if self._inside or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._inside = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._inside = False
+
+
 if TYPE_CHECKING:
-    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    _Commands = argparse._SubParsersAction[_InAnyOrder]
 
 
 def _command(commands: _Commands, name: str, about: str, module: str = "") -> argparse.ArgumentParser:

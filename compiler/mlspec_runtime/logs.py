@@ -56,7 +56,7 @@ def set_level(name: str | None) -> None:
     level = levels.get((name or "INFO").strip().upper())
     own.setLevel(logging.INFO if level is None else level)
     if level is None:
-        LOG.warning("no such log level; it is INFO. There are %s", ", ".join(_LEVELS))
+        LOG.warning("there is no log level %r, so it is INFO; the levels are %s", name, ", ".join(_LEVELS))
 
 
 class SafeFormatter(logging.Formatter):

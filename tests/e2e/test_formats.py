@@ -254,4 +254,4 @@ def test_log_probabilities_are_the_models_own(runner: runtime.MlxLmRunner, real_
         assert told.logprob == pytest.approx(row[told.token].item(), abs=1e-3)
         likeliest = sorted(row.tolist(), reverse=True)[:3]
         assert [other.logprob for other in told.top] == pytest.approx(likeliest, abs=1e-3)
-    assert b"".join(bytes(told.bytes or []) for told in answer.logprobs).decode().lstrip() == answer.text
+    assert b"".join(bytes(told.bytes or []) for told in answer.logprobs).decode() == answer.text

@@ -93,6 +93,8 @@ def governed_bundle(project: Path) -> Path:
     plan = json.loads((bundle / "plan.json").read_text())
     plan["runtime"]["governor"] = GOVERNOR
     plan["runtime"]["limits"]["concurrency"] = 8
+    # All clients ask the same, and shall all be computed.
+    plan["runtime"]["response_cache"]["store"] = "off"
     plan["runtime"]["runner"]["settings"]["prefill_step"] = 512
     (bundle / "plan.json").write_text(json.dumps(plan))
     return bundle

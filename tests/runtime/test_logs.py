@@ -285,3 +285,23 @@ def test_other_loggers_write_the_same_way() -> None:
         for other, formatter in before.items():
             other.setFormatter(formatter)
     assert log.of("uvicorn.error")[0]["message"] == "Invalid HTTP request received."
+
+
+@pytest.fixture
+def level() -> Iterator[None]:
+    own = logging.getLogger("mlspec")
+    before = own.level
+    yield
+    own.setLevel(before)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [(None, "INFO"), ("", "INFO"), ("debug", "DEBUG"), ("Error", "ERROR"), ("loud", "INFO")]
+)
+def test_a_level_that_is_none_is_told_once(
+    name: str | None, expected: str, level: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    logs.set_level(name)
+    assert logging.getLevelName(logging.getLogger("mlspec").level) == expected
+    told = ["there is no log level 'loud', so it is INFO; the levels are DEBUG, INFO, WARNING, ERROR, CRITICAL"]
+    assert caplog.messages == (told if name == "loud" else [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import textwrap
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -188,6 +189,35 @@ def test_past_the_deadline_the_thread_goes_on_and_the_queue_is_cleared(tmp_path:
             assert waited.headers["Retry-After"] == "10"
             wait_until(lambda: service.runner.stats().running == 0)
             assert service.runner.stats().waiting == 0
+            assert (await ask(service, [[1, 2]])).status_code == 200
+
+    go(check())
+
+
+def test_a_call_that_hangs_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlspec.runners.python.runtime.STUCK_S", 0.2)
+    code = """
+        import threading
+        GO_ON = threading.Event()
+
+        class Model:
+            def predict(self, inputs):
+                if int(inputs["mode"]):
+                    GO_ON.wait(60)
+                return {"y": inputs["x"]}
+    """
+
+    async def check() -> None:
+        async with serving(tmp_path, code, limits=limits(timeout_s=0.15)) as service:
+            assert (await ask(service, [[1, 2]])).status_code == 200
+            assert service.model.fault() is None
+            assert (await ask(service, [[1, 2]], 1)).status_code == 504
+            await asyncio.to_thread(wait_until, lambda: service.model.fault() is not None)
+            fault = service.model.fault()
+            assert fault is not None
+            assert (fault.code, fault.message) == ("engine_stuck", "one call of the model's code took over 0.3 s")
+            sys.modules[f"mlspec_user_model_{abs(hash(str(tmp_path)))}"].GO_ON.set()
+            await asyncio.to_thread(wait_until, lambda: service.model.fault() is None)
             assert (await ask(service, [[1, 2]])).status_code == 200
 
     go(check())

@@ -172,10 +172,28 @@ def test_during_the_pause_the_service_says_why_and_then_loads(tmp_path: Path, mo
                 error = answer.json()["error"]
             assert error["code"] == "ends_early"
             assert error["message"].startswith("the process ended 2 times in a row")
-            assert error["retry_after_s"] == 0.5
+            assert error["retry_after_s"] == 1
             assert not service.model.ready
             await asyncio.to_thread(wait_until, lambda: service.model.ready)
             assert (await service.client.get("/health")).status_code == 200
+
+    asyncio.run(check())
+
+
+def test_the_pause_is_told_by_what_is_left_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "starts.json"
+    for _ in range(2):
+        Starts(file).begin()
+
+    async def check() -> None:
+        async with running(starts=Starts(file), wait=False) as service:
+            left = 10.0
+            while left > 9:
+                error = (await service.client.get("/health")).json()["error"]
+                left = error.get("retry_after_s", left) if error["code"] == "ends_early" else left
+                await asyncio.sleep(0.05)
+            assert f"again in {left:g} s" in error["message"]
+            service.model.close()
 
     asyncio.run(check())
 

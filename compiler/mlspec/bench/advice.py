@@ -74,10 +74,18 @@ def _hot(levels: Sequence[Level]) -> str:
 
 def _from_the_cache(levels: Sequence[Level], record: Record) -> str:
     hits = sum(level.service.cache_hits or 0 for level in levels)
-    if not hits or record.asked.repeat:
+    if not hits:
         return ""
     answered = sum(level.answered for level in levels)
-    return f"{hits} of {answered} answers came from the response cache: another --seed asks what it doesn't know."
+    if hits >= answered:
+        return f"All answers came from the response cache and nothing was computed: {_instead(record)}."
+    return f"{hits} of {answered} answers came from the response cache, as fast as no model is: {_instead(record)}."
+
+
+def _instead(record: Record) -> str:
+    if record.asked.repeat:
+        return "measure the model without --repeat"
+    return "another --seed asks what it doesn't know"
 
 
 def _growing(levels: Sequence[Level], record: Record) -> str:

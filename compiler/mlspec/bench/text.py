@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from textwrap import wrap
 
 from mlspec.bench.advice import advice
 from mlspec.bench.changes import Change, changes, differences
 from mlspec.bench.formats import change, milliseconds, moment, number
 from mlspec.bench.measures import Level
 from mlspec.bench.record import Record
+from mlspec.reporting.plan.look import WIDEST
 from mlspec.reporting.plan.values import band, memory, rate
 from mlspec.reporting.words import on_one_line
 
 Column = tuple[str, Callable[[Level], str]]
+_GAP = "  "
 
 
-def as_text(record: Record, before: Record | None = None) -> str:
-    """All of it; against an earlier record if there is one."""
-    blocks = [heading(record), table(record), list(plan_lines(record)), [on_one_line(advice(record))]]
-    if before is not None:
-        blocks.insert(2, _against(record, before))
+def as_text(record: Record, before: Record | None = None, width: int = WIDEST) -> str:
+    """All of it, in lines of so many columns; against an earlier record if there is one."""
+    blocks = [_folded(heading(record), width), table(record, width)]
+    blocks += [_against(record, before, width)] if before is not None else []
+    blocks += [_folded(plan_lines(record), width), _folded([on_one_line(advice(record))], width)]
     return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
+
+
+def _folded(lines: Iterable[str], width: int) -> list[str]:
+    """Sentences in lines of this width, as far as their words allow it."""
+    return [part for line in lines for part in wrap(line, width, break_long_words=False, break_on_hyphens=False)]
 
 
 def heading(record: Record) -> list[str]:
@@ -87,11 +95,11 @@ def _requests(level: Level) -> str:
     return f"{whole}*" if level.interrupted else whole
 
 
-def table(record: Record) -> list[str]:
+def table(record: Record, width: int) -> list[str]:
     """A row for each concurrency, and what its words mean."""
     shown = columns(record.levels)
     rows = [[cell(level) for _, cell in shown] for level in record.levels]
-    lines = right_aligned([[name for name, _ in shown], *rows])
+    lines = right_aligned([[name for name, _ in shown], *rows], width)
     if any(" / " in cell for row in rows for cell in row):
         lines.append("times: p50 / p95")
     if any(level.interrupted for level in record.levels):
@@ -99,10 +107,17 @@ def table(record: Record) -> list[str]:
     return lines
 
 
-def right_aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return [line.rstrip() for line in lines]
+def right_aligned(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """The rows as lines; columns that don't fit stand below, each time behind the first one."""
+    first, *others = ([cell.rjust(max(map(len, column))) for cell in column] for column in zip(*rows, strict=True))
+    parts = [[first]]
+    for column in others:
+        taken = sum(len(one[0]) + len(_GAP) for one in parts[-1])
+        if taken + len(column[0]) > width and len(parts[-1]) > 1:
+            parts.append([first])
+        parts[-1].append(column)
+    blocks = ([_GAP.join(cells).rstrip() for cells in zip(*part, strict=True)] for part in parts)
+    return "\n\n".join("\n".join(block) for block in blocks).split("\n")
 
 
 def plan_lines(record: Record) -> Iterator[str]:
@@ -125,15 +140,15 @@ def decoded_alone(record: Record) -> float | None:
     return 1 / alone.per_token_s.p50 if alone and alone.per_token_s and alone.per_token_s.p50 else None
 
 
-def _against(now: Record, then: Record) -> list[str]:
+def _against(now: Record, then: Record, width: int) -> list[str]:
     found = changes(now, then)
     if not found:
-        return [f"against {on_one_line(moment(then.measured_at))}: it has none of these concurrencies"]
+        return _folded([f"against {on_one_line(moment(then.measured_at))}: it has none of these concurrencies"], width)
     names = ["clients", "throughput", "first token", "per token", "latency"]
-    lines = [f"against {on_one_line(moment(then.measured_at))} (mlspec {on_one_line(then.mlspec)}):"]
-    lines += right_aligned([names, *(_row(one) for one in found)])
+    lines = _folded([f"against {on_one_line(moment(then.measured_at))} (mlspec {on_one_line(then.mlspec)}):"], width)
+    lines += right_aligned([names, *(_row(one) for one in found)], width)
     other = differences(now, then)
-    return [*lines, on_one_line(f"other than then: {'; '.join(other)}")] if other else lines
+    return [*lines, *_folded([on_one_line(f"other than then: {'; '.join(other)}")], width)] if other else lines
 
 
 def _row(one: Change) -> list[str]:

@@ -32,6 +32,7 @@ from mlspec.errors import CommandError
 from mlspec.exit_codes import FINDINGS, INTERRUPTED, OK
 from mlspec.model.plan import Plan
 from mlspec.pipeline import Checked, Pipeline
+from mlspec.reporting.plan.look import WIDEST
 from mlspec.serving import free_port, running, wait_until_healthy
 
 _GRACE_S = 30.0
@@ -160,7 +161,8 @@ def _show(record: Record, before: Record | None, wanted_format: str) -> None:
         more = {} if before is None else {"compared": [vars(one) for one in changes(record, before)]}
         sys.stdout.write(dumped(record, **more))
     else:
-        sys.stdout.write(look_of(sys.stdout).spelt(as_text(record, before)))
+        look = look_of(sys.stdout, WIDEST)
+        sys.stdout.write(look.spelt(as_text(record, before, look.columns)))
     sys.stdout.flush()
 
 

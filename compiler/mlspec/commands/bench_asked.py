@@ -36,6 +36,8 @@ def workload_of(options: Namespace, checked: Checked, plan: Plan) -> Workload:
     generates = plan.task == "generate"
     if not generates:
         _check_tensors(options)
+    elif options.url is None or options.target is not None:
+        _check_tokens(options, plan)
     endpoint = _endpoint(options, plan)
     bodies = _bodies(options, checked, generates)
     return Workload(
@@ -74,6 +76,25 @@ def _check_tensors(options: Namespace) -> None:
     if given:
         flag = f"--{given[0].replace('_', '-')}"
         raise CommandError("usage", f"{flag} is for language models; this one takes tensors", f"leave {flag} out")
+
+
+def _check_tokens(options: Namespace, plan: Plan) -> None:
+    """Raises CommandError for more than the service lets a request ask for, or its context holds."""
+    limit, context = plan.runtime["limits"]["max_tokens"], _context_length(plan)
+    if options.max_tokens is not None and options.max_tokens > limit:
+        message = f"--max-tokens {options.max_tokens}: a request may ask for {limit} (service.limits.max_tokens)"
+        raise CommandError("usage", message, f"ask for {limit} at most, or raise the limit in the spec")
+    if context is None:
+        return
+    for flag, tokens in (("--prompt-tokens", options.prompt_tokens), ("--shared-prefix", options.shared_prefix)):
+        if tokens and tokens >= context:
+            message = f"{flag} {tokens}: a context has {context} tokens, and the answer's are among them"
+            raise CommandError("usage", message, "ask with fewer, or raise model.context_length in the spec")
+
+
+def _context_length(plan: Plan) -> int | None:
+    found = next((one.value for one in plan.decisions if one.key == "model.context_length"), None)
+    return found if isinstance(found, int) else None
 
 
 def _endpoint(options: Namespace, plan: Plan) -> EndpointName:

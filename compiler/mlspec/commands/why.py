@@ -40,9 +40,17 @@ def _stories(key: str, plans: list[Plan], checked: Checked, look: Look) -> str:
 
     told = [(plan, decision) for plan in plans for decision in with_estimates(plan)]
     found = [(plan, decision) for plan, decision in told if decision.key == key]
+    if not found and (said := _as_in_the_spec(key, checked, look)) is not None:
+        return said
     if not found:
         raise _unknown(key, {decision.key for _, decision in told})
     return "\n".join(story(plan, decision, checked.document, look) for plan, decision in found)
+
+
+def _as_in_the_spec(key: str, checked: Checked, look: Look) -> str | None:
+    from mlspec.reporting.plan.spec_keys import spec_story
+
+    return spec_story(key, checked.document, look)
 
 
 def _unknown(key: str, keys: set[str]) -> CommandError:

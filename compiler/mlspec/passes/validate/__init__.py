@@ -24,6 +24,7 @@ from mlspec.passes.validate.rules import (
     check_keys_without_runner,
     check_limits,
     check_task,
+    check_test_endpoints,
     check_tests,
 )
 from mlspec.passes.validate.secrets import check_secrets
@@ -103,6 +104,7 @@ def _check_rules(data: Any, model: Any, runner: Runner, findings: Findings) -> N
     runner.check(model, ModelFaults(findings))
     check_adapter_names(data, model, runner, findings)
     if findings.readable("tests"):
+        check_test_endpoints(data, findings)
         check_tests(data, model, runner, findings)
 
 

@@ -73,7 +73,7 @@ def _registry() -> Any:
 
 @cache
 def _validator_type() -> Any:
-    ours = {"pattern": _pattern, "uniqueItems": _unique_items, CHECK: _check}
+    ours = {"pattern": _pattern, "uniqueItems": _unique_items, "$ref": _reference, CHECK: _check}
     return validators.extend(Draft202012Validator, ours)  # type: ignore[no-untyped-call]
 
 
@@ -87,6 +87,15 @@ def _unique_items(validator: Any, wanted: bool, instance: Any, schema: Mapping[s
     """In linear time: jsonschema compares each item with each."""
     if wanted and isinstance(instance, list) and len({as_json(item) for item in instance}) < len(instance):
         yield ValidationError("items are equal")
+
+
+def _reference(validator: Any, ref: str, instance: Any, schema: Mapping[str, Any]) -> Iterator[ValidationError]:
+    """What refers to a definition can have examples of its own: a misfit shows those."""
+    for error in Draft202012Validator.VALIDATORS["$ref"](validator, ref, instance, schema):
+        of_definition = len(error.relative_schema_path) == 1 and isinstance(error.schema, Mapping)
+        if of_definition and "examples" in schema:
+            error.schema = {**error.schema, "examples": schema["examples"]}
+        yield error
 
 
 def as_json(value: Any) -> str:

@@ -9,14 +9,19 @@ from typing import Any
 from mlspec.characters import quoted
 from mlspec.model.document import Pointer
 from mlspec.model.endpoints import OF_TASK
+from mlspec.model.spec import Limits
 from mlspec.passes.validate.checker import shipped
 from mlspec.passes.validate.findings import Findings
+from mlspec.passes.validate.origins import origin_fault
 from mlspec.runners import Runner
 from mlspec.suggest import closest, did_you_mean, listed
 
 _BASE = "base"
 _ADAPTERS = "adapters/"
 _MOST_SUGGESTIONS = 50
+_NOT_FOUND = 404
+_OF_EVERY_PROCESS = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "LANG", "TERM", "TMPDIR", "_")
+"""Variables that are set wherever a service starts: what they hold is no secret."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +79,25 @@ def check_endpoints(data: Any, runner: Runner, findings: Findings) -> None:
             findings.error("unknown-value", message, pointer, help=f"it has {listed(OF_TASK[task])}")
 
 
+def check_test_endpoints(data: Any, findings: Findings) -> None:
+    """Tests ask `POST /predict`: a service without it answers that there is nothing."""
+    offered = _at(data, ("service", "endpoints"))
+    if not isinstance(offered, list) or "predict" in offered:
+        return
+    for index, test in enumerate(data.get("tests", ())):
+        if test.get("expect", {}).get("status") != _NOT_FOUND:
+            message = "the service has no endpoint 'predict' (service.endpoints), which tests ask"
+            help = "add predict to service.endpoints, or leave the tests out"
+            findings.error("unknown-value", message, ("tests", index, "predict"), at="key", help=help)
+
+
 def check_access(data: Any, findings: Findings) -> None:
-    """The API key comes from outside, and "*" leaves nothing for other origins to add."""
+    """The API key comes from outside, and origins are those that a browser sends."""
+    _check_key_variable(data, findings)
+    _check_origins(_at(data, ("service", "cors", "origins")), findings)
+
+
+def _check_key_variable(data: Any, findings: Findings) -> None:
     variable = _at(data, ("service", "auth", "api_key_env"))
     variables = _at(data, ("service", "env"))
     for index, given in enumerate(variables if isinstance(variables, list) else ()):
@@ -83,20 +105,44 @@ def check_access(data: Any, findings: Findings) -> None:
             message = f"{quoted(str(variable))} is the API key's variable, and has its value here"
             help = "leave the value out: it must be set where the service starts"
             findings.error("secret", message, ("service", "env", index, "value"), help=help)
-    origins = _at(data, ("service", "cors", "origins"))
-    if isinstance(origins, list) and len(origins) > 1 and "*" in origins:
+    if isinstance(variable, str) and variable in _OF_EVERY_PROCESS:
+        message = f"every process has the variable {quoted(variable)}: it would be the key, and many know it"
+        help = "name a variable of its own, as in SUPPORT_API_KEY"
+        findings.error("env-name", message, ("service", "auth", "api_key_env"), help=help)
+
+
+def _check_origins(origins: Any, findings: Findings) -> None:
+    if not isinstance(origins, list):
+        return
+    for index, origin in enumerate(origins):
+        if fault := origin_fault(origin) if isinstance(origin, str) else None:
+            message = f"no page has the origin {quoted(str(origin))}: {fault[0]}"
+            findings.error("bad-value", message, ("service", "cors", "origins", index), help=fault[1])
+    if len(origins) > 1 and "*" in origins:
         pointer = ("service", "cors", "origins", origins.index("*"))
         findings.error("bad-value", "'*' is every origin: no other adds to it", pointer, help="name the others alone")
 
 
 def check_limits(data: Any, findings: Findings) -> None:
-    """What a request gets by default must not be more than what it may ask for."""
-    limit = _number(data, ("service", "limits", "max_tokens"))
+    """What a request gets by default must not be more than what it may ask for, nor than the model's context."""
     given = _number(data, ("model", "sampling", "max_tokens"))
-    if limit is not None and given is not None and given > limit:
+    if given is None:
+        return
+    pointer = ("model", "sampling", "max_tokens")
+    limit, context = _limit(data), _number(data, ("model", "context_length"))
+    if limit is not None and given > limit:
         message = f"requests get {given:,} tokens by default, and may ask for {limit:,} (service.limits.max_tokens)"
-        help = f"lower it to {limit}, or raise the limit"
-        findings.error("limit-conflict", message, ("model", "sampling", "max_tokens"), help=help)
+        findings.error("limit-conflict", message, pointer, help=f"lower it to {limit}, or raise the limit")
+    elif context is not None and given > context:
+        message = f"requests get {given:,} tokens by default, and a context has {context:,} (model.context_length)"
+        help = "lower it, or raise model.context_length: prompt and answer share the context"
+        findings.error("limit-conflict", message, pointer, help=help)
+
+
+def _limit(data: Any) -> int | None:
+    """The most tokens that a request may ask for; None if what is written there is no number."""
+    pointer = ("service", "limits", "max_tokens")
+    return Limits.model_construct().max_tokens if _at(data, pointer) is None else _number(data, pointer)
 
 
 def check_keys_without_runner(data: Any, findings: Findings) -> None:

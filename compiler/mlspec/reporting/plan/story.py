@@ -9,6 +9,7 @@ from mlspec.model.document import Document
 from mlspec.model.plan import Decision, Plan
 from mlspec.reporting.plan.groups import grouped, origin, with_estimates
 from mlspec.reporting.plan.look import Look
+from mlspec.reporting.plan.quoted_line import Line
 from mlspec.reporting.plan.sources import Source, Sources
 from mlspec.reporting.plan.text import padded
 from mlspec.reporting.plan.values import columns, cut, in_words, shown
@@ -29,7 +30,7 @@ def story(plan: Plan, decision: Decision, document: Document, look: Look) -> str
         lines += [line for source in sources for line in _source(source, _MARGIN, look)]
     if decision.rejected:
         lines += ["", look.paint("bold", "rejected")]
-        lines += [line for other in decision.rejected for line in _folded(on_one_line(other), f"{_MARGIN}- ", look)]
+        lines += [line for other in decision.rejected for line in folded(on_one_line(other), f"{_MARGIN}- ", look)]
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -55,18 +56,23 @@ def _place(plan: Plan) -> str:
 
 
 def _said(rule: str, look: Look) -> list[str]:
-    return ["", *_folded(on_one_line(rule), _MARGIN, look)]
+    return ["", *folded(on_one_line(rule), _MARGIN, look)]
 
 
 def _source(source: Source, margin: str, look: Look) -> Iterator[str]:
     """What one input says; for another decision what that came from, in short."""
     yield from _with_note(source, margin, look)
     if source.quoted is not None:
-        gutter = look.paint("34", f"{source.quoted.number:>{_GUTTER}} |")
-        yield f"{margin}{gutter} {source.quoted.window(look.columns - len(margin) - _GUTTER - 3)}"
+        yield quoted(source.quoted, margin, look)
     for below in source.below:
         short = f"{margin}    {_in_short(below)}"
         yield short if look.whole else cut(short, look.columns, look.ellipsis)
+
+
+def quoted(line: Line, margin: str, look: Look) -> str:
+    """A line of the spec behind its number."""
+    gutter = look.paint("34", f"{line.number:>{_GUTTER}} |")
+    return f"{margin}{gutter} {line.window(look.columns - len(margin) - _GUTTER - 3)}"
 
 
 def _in_short(source: Source) -> str:
@@ -82,7 +88,7 @@ def _with_note(source: Source, margin: str, look: Look) -> Iterator[str]:
         yield f"{line}  {look.paint('dim', source.note)}" if source.note else line
     else:
         yield line
-        yield from (look.paint("dim", told) for told in _folded(source.note, f"{margin}  ", look))
+        yield from (look.paint("dim", told) for told in folded(source.note, f"{margin}  ", look))
 
 
 def _key(decision: Decision, width: int, look: Look) -> str:
@@ -93,7 +99,7 @@ def _key(decision: Decision, width: int, look: Look) -> str:
     return f"{_MARGIN}{padded(on_one_line(decision.key), width)}  {look.paint(who, f'{who:8}')}  {value}"
 
 
-def _folded(text: str, margin: str, look: Look) -> list[str]:
+def folded(text: str, margin: str, look: Look) -> list[str]:
     """The text in lines of the look's width; those behind the first are indented as far as the margin reaches."""
     if not text:
         return []
