@@ -175,6 +175,7 @@ def test_the_key_is_sent_and_never_told(
         (["--url", "http://localhost:1", "--save", "specs/lora.yaml"], LORA, "file-exists", 1),
         (["--url", "http://localhost:1", "--html", "specs"], LORA, "file-exists", 1),
         (["--url", "http://localhost:1", "--html", "no/folder/page.html"], LORA, "write-failed", 3),
+        (["--url", "http://localhost:1", "--save", "no/folder/it.json"], LORA, "write-failed", 3),
         (["--target", "mac", "--endpoint", "chat"], IRIS, "no-target-here", 1),
         (["--endpoint", "chat"], IRIS, "usage", 2),
         (["--max-tokens", "99999"], LORA, "usage", 2),

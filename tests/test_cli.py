@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -176,3 +177,11 @@ def test_arguments_that_are_wrong(arguments: str, told: str, capsys: pytest.Capt
         parser().parse_args(arguments.split())
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", ["schema --help", "why --help", "why a.yaml --target x model.kv_bits --help"])
+def test_help_names_the_positional_arguments(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(arguments.split())
+    assert ended.value.code == 0
+    assert re.search(r"^positional arguments:\n  (SPEC\n  KEY|\{mlspec,)", capsys.readouterr().out, re.M)

@@ -101,17 +101,18 @@ def parser() -> argparse.ArgumentParser:
 class _InAnyOrder(argparse.ArgumentParser):
     """Takes positional arguments wherever they stand: argparse alone fills optional ones at the first it meets."""
 
-    _inside = False
+    _again = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        # Python's own way of doing it comes back to this method, and (3.11) loses what "--" says.
-        if self._inside or "--" in (args or ()):
-            return super().parse_known_args(args, namespace)
-        self._inside = True
+        found, left_over = super().parse_known_args(args, namespace)
+        # Python's own way of taking them in any order comes back to this method, and (3.11) loses what "--" says.
+        if self._again or not left_over or "--" in (args or ()):
+            return found, left_over
+        self._again = True
         try:
             return self.parse_known_intermixed_args(args, namespace)
         finally:
-            self._inside = False
+            self._again = False
 
 
 if TYPE_CHECKING:

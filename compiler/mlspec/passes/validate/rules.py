@@ -52,10 +52,14 @@ def check_tests(data: Any, model: Any, runner: Runner, findings: Findings) -> No
 
 
 def check_adapter_names(data: Any, model: Any, runner: Runner, findings: Findings) -> None:
-    """A request's `model` may name the service, or an adapter: one name can't be both."""
+    """A request's `model` may name the service, and then means the default adapter, or an adapter: one name can't be
+    two adapters.
+    """
     name = _at(data, ("metadata", "name"))
-    for ref in runner.models(model):
-        if isinstance(name, str) and ref.role == _ADAPTERS + name:
+    adapters = [ref for ref in runner.models(model) if ref.role.startswith(_ADAPTERS)]
+    default = _at(data, ("model", "default_adapter")) or (adapters[0].role.removeprefix(_ADAPTERS) if adapters else "")
+    for ref in adapters:
+        if ref.role == f"{_ADAPTERS}{name}" and name != default:
             message = f"{quoted(name)} is the service's own name, by which requests ask for its default adapter"
             pointer = ("model", *ref.pointer, "name")
             findings.error("reserved-name", message, pointer, help="give the adapter another name")
