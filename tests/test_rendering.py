@@ -16,6 +16,7 @@ from jinja2.exceptions import SecurityError
 from mlspec.rendering.environment import environment
 from mlspec.rendering.filters import Safe, UnsafeValueError, dockerfile, md, py, sh, word, yaml
 from mlspec.rendering.shapes import dockerfile_shape, line_shape, python_shape, shape
+from projects import built, example, with_spec
 
 TEXT = st.text() | st.sampled_from(
     ["'; import os #", '"""', "${HOME}", "`id`", "{{ 7 * 7 }}", "\\", "é\u2028", "$(id)"]
@@ -138,3 +139,15 @@ def test_shapes_see_code_and_not_values() -> None:
 
 def test_safe_is_text() -> None:
     assert isinstance(Safe("x"), str)
+
+
+def test_the_readme_hands_variables_that_must_be_set_on_to_a_container(tmp_path: Path) -> None:
+    project = example(tmp_path / "project")
+    service = "service: {auth: {api_key_env: SERVICE_KEY}, env: [{name: REGION}, {name: MODE, value: a}]}\n"
+    files = built(project, with_spec(project, (project / "specs/chat.yaml").read_text() + service))
+    readmes = [text.decode() for path, text in files.items() if path.endswith("/README.md")]
+    commands = [line for text in readmes for line in text.splitlines() if line.startswith("docker run")]
+    assert commands
+    for command in commands:
+        assert ':/models:ro" -e REGION -e SERVICE_KEY ' in command
+        assert "-e MODE" not in command

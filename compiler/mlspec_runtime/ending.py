@@ -56,7 +56,8 @@ class _Ending:
 
     def _begin(self, number: int) -> None:
         if self._task is None:
-            # Ctrl-C in a terminal comes here and to the process that started this one, which then sends SIGTERM.
+            # A terminal's Ctrl-C doesn't come here, but to the process that started this one, which then sends SIGTERM,
+            # and nothing for a second Ctrl-C. SIGINT is for who hurries it: `mlspec serve`, or by hand.
             self._task = asyncio.ensure_future(self._end(number))
         elif number == signal.SIGINT:
             self._draining.hurry()

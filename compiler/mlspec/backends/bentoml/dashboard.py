@@ -10,7 +10,7 @@ from typing import Any
 from mlspec.model.plan import Plan
 
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-COMPUTING = 'endpoint!~"health|docs|index|models|other"'
+COMPUTING = 'endpoint!~"health|docs|index|model|models|other"'
 """Requests that ask the model; probes and pages would hide failures among them."""
 HERE = 'instance=~"$instance"'
 COLUMNS = 24

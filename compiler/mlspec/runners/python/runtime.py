@@ -152,7 +152,7 @@ class PythonRunner:
         return Health("computed", round(time.monotonic() - begun_at, 3))
 
     def fault(self) -> ServiceError | None:
-        """The thread's death, or a call whose request has long been answered with its deadline: Python can't stop it."""
+        """The thread's death, or a call that goes on long after its request's deadline: Python can't stop it."""
         if self._instance is None:
             return None
         if not (self._thread and self._thread.is_alive()):
