@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from mlspec.bench.formats import number
 from mlspec.bench.measures import Level, Spread
 from mlspec.bench.record import Record
+from mlspec.reporting.marks import Dot, Tick
 
 WIDTH, HEIGHT = 380.0, 220.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 22.0, 42.0
@@ -18,21 +19,6 @@ _WIDE = 20
 
 Values = Sequence[tuple[int, float]]
 """(concurrency, value)"""
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A mark at an axis: where along it, and what it says."""
-
-    at: str
-    label: str
-
-
-@dataclass(frozen=True)
-class Dot:
-    x: str
-    y: str
-    title: str
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mlspec.model.plan import MemoryPlan
+from mlspec.reporting.marks import Dot, Tick
 from mlspec.reporting.plan.curve import Curve
 
 BAR_WIDTH = 1000.0
@@ -25,21 +26,6 @@ class Segment:
     x: str
     width: str
     style: int
-    title: str
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A mark at an axis: where along it, and what it says."""
-
-    at: str
-    label: str
-
-
-@dataclass(frozen=True)
-class Dot:
-    x: str
-    y: str
     title: str
 
 
