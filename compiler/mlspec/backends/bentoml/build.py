@@ -82,18 +82,10 @@ def _stop_timeout(drain_s: float) -> Decision:
 
 
 def _tracing(tracing: Tracing | None) -> Decision:
-    """BentoML's `tracing`. Its own spans are off in any case: there would be one for each token sent, and the first
-    would hold the query string.
-    """
     key, pointer = "serving.tracing", "spec:/service/tracing"
-    value: dict[str, Any] = {"excluded_urls": ["."]}
     if tracing is None:
-        return Decision(key, value, "no traces, and so no spans at all", (pointer,))
-    value |= {
-        "exporter_type": tracing.exporter,
-        "sample_rate": float(tracing.sample_rate),
-        "otlp": {"protocol": "http"},
-    }
+        return Decision(key, None, "no traces, and so no spans at all", (pointer,))
+    value = {"exporter": tracing.exporter, "sample_rate": float(tracing.sample_rate)}
     rule = "as the spec says; the service makes the spans, BentoML samples and sends them"
     return Decision(key, value, rule, (pointer,), ("BentoML's own spans",), given=True)
 
