@@ -26,6 +26,17 @@ class Metrics:
     """
 
     def __init__(self, plan: RuntimePlan, registry: CollectorRegistry) -> None:
+        self._make_for_requests(registry)
+        self._make_for_model(plan, registry)
+        self._make_for_steps(registry)
+        self._make_for_response_cache(registry)
+        self._make_for_process(registry)
+        self.response_cache_size(0, 0)
+        self.loaded(False)
+        self.ready(False)
+        self.stats(Stats(0, 0))
+
+    def _make_for_requests(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "mlspec_requests",
             "Requests by endpoint and HTTP status.",
@@ -69,6 +80,8 @@ class Metrics:
         )
         self._waiting = self._gauge("mlspec_queue_depth", "Requests that wait.", registry)
         self._running = self._gauge("mlspec_in_flight", "Requests that are computed.", registry)
+
+    def _make_for_model(self, plan: RuntimePlan, registry: CollectorRegistry) -> None:
         self._loaded = Gauge(
             "mlspec_model_loaded",
             "1 once the model is loaded.",
@@ -83,6 +96,14 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        told = "The computer's thermal pressure, 0 (nominal) to 4; -1: not known."
+        self._thermal_level = self._gauge("mlspec_thermal_level", told, registry)
+        self._low_power = self._gauge("mlspec_low_power", "1 in the low-power mode; -1: not known.", registry)
+        self._admitted = self._gauge(
+            "mlspec_admitted_concurrency", "Requests computed at once at most; 0: none is let in.", registry
+        )
+
+    def _make_for_steps(self, registry: CollectorRegistry) -> None:
         self._steps = Counter(
             "mlspec_decode_steps",
             "Steps that gave each row of a batch its next token and did nothing else, by rows.",
@@ -97,6 +118,8 @@ class Metrics:
             "mlspec_runner_events", "What the runner counts, as adapters loaded.", ("event",), registry=registry
         )
         self._counted: dict[str, int] = {}
+
+    def _make_for_response_cache(self, registry: CollectorRegistry) -> None:
         self._cache_requests = Counter(
             "mlspec_response_cache_requests",
             "Deterministic requests by what the response cache did: hit, miss, or joined (one that was in flight).",
@@ -105,6 +128,11 @@ class Metrics:
         )
         self._cache_entries = self._gauge("mlspec_response_cache_entries", "Answers in the cache.", registry)
         self._cache_bytes = self._gauge("mlspec_response_cache_bytes", "The size of these answers.", registry)
+        # Known from the first look on, so that the first one is a change.
+        for result in ("hit", "miss", "joined"):
+            self._cache_requests.labels(result)
+
+    def _make_for_process(self, registry: CollectorRegistry) -> None:
         self._ready = self._gauge("mlspec_ready", "1 while requests are taken, as /readyz answers.", registry)
         self._starts = Counter(
             "mlspec_process_starts",
@@ -114,21 +142,8 @@ class Metrics:
         self._faults = Counter(
             "mlspec_faults", "Faults that only a new process mends, by code.", ("code",), registry=registry
         )
-        self._admitted = self._gauge(
-            "mlspec_admitted_concurrency", "Requests computed at once at most; 0: none is let in.", registry
-        )
-        told = "The computer's thermal pressure, 0 (nominal) to 4; -1: not known."
-        self._thermal_level = self._gauge("mlspec_thermal_level", told, registry)
-        self._low_power = self._gauge("mlspec_low_power", "1 in the low-power mode; -1: not known.", registry)
-        # Known from the first look on, so that the first one is a change.
-        for result in ("hit", "miss", "joined"):
-            self._cache_requests.labels(result)
         for code in ("engine_dead", "engine_stuck"):
             self._faults.labels(code)
-        self.response_cache_size(0, 0)
-        self.loaded(False)
-        self.ready(False)
-        self.stats(Stats(0, 0))
 
     def _gauge(self, name: str, told: str, registry: CollectorRegistry) -> Gauge:
         return Gauge(name, told, registry=registry, multiprocess_mode="mostrecent")

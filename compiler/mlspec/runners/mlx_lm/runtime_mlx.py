@@ -66,6 +66,7 @@ class BatchedModel:
         try:
             prefix = self._prefixes.find(adapter, prompt) if self._prefixes else None
             row = self._insert(prompt, sampling, place, prefix)
+        # Whatever it was goes on; the place would stay taken.
         except BaseException:
             self._adapters.leave(adapter)
             raise

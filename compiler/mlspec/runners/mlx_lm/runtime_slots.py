@@ -57,6 +57,7 @@ class Slots:
             slot = self._taken()
             try:
                 load(slot)
+            # Whatever it was goes on; the slot would stay taken.
             except BaseException:
                 self._free.append(slot)
                 raise
