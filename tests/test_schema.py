@@ -211,7 +211,7 @@ def _nested_differences(schema: Mapping[str, Any], kind: Any, path: str) -> Iter
 
 
 def test_the_compiler_and_the_runtime_know_the_same_types_of_tensors() -> None:
-    from mlspec.runners.python.model import Dtype
-    from mlspec_runtime.tensors import Dtype as ServedDtype
+    from mlspec.model.signature import Dtype
+    from mlspec_runtime.predict.signature import Dtype as ServedDtype
 
     assert set(get_args(Dtype)) == set(get_args(ServedDtype))

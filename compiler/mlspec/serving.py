@@ -47,9 +47,9 @@ class Answer:
     body: Any
 
 
-def check_installed(backend: Backend, runner: Runner, bundle: Path) -> None:
+def check_installed(backend: Backend, runner: Runner, model: Any, bundle: Path) -> None:
     """Raises CommandError if this Python lacks what the bundle imports."""
-    missing = [name for name in (*backend.modules, *runner.modules) if find_spec(name) is None]
+    missing = [name for name in (*backend.modules, *runner.modules(model)) if find_spec(name) is None]
     if missing:
         help = f"{sys.executable} -m pip install -r {bundle / 'requirements.txt'}"
         raise CommandError("not-installed", f"serving needs {', '.join(missing)}, not installed here", help)

@@ -66,16 +66,13 @@ async def serving(bundle: Path, code: str = USER_CLASS, **changes: Any) -> Async
     module = f"model_{abs(hash(str(bundle)))}.py"
     (user / module).write_text(textwrap.dedent(code))
     (user / "beside.py").write_text("SICK = False\n")
-    settings = {
-        "module": f"user/deep/{module}",
-        "class": "Model",
-        "artifacts": False,
-        "inputs": [
-            {"name": "x", "dtype": "float32", "shape": ["batch", 2]},
-            {"name": "mode", "dtype": "int8", "shape": []},
-        ],
-        "outputs": [{"name": "y", "dtype": "float32", "shape": ["batch", 2]}],
-    }
+    own = {"module": f"user/deep/{module}", "class": "Model", "artifacts": False}
+    inputs = [
+        {"name": "x", "dtype": "float32", "shape": ["batch", 2]},
+        {"name": "mode", "dtype": "int8", "shape": []},
+    ]
+    signature = {"inputs": inputs, "outputs": [{"name": "y", "dtype": "float32", "shape": ["batch", 2]}]}
+    settings = {"model": own, **signature, "requests": signature}
     runner = {"name": "python", "module": "mlspec.runners.python.runtime", "settings": settings}
     async with running(bundle, **{"runner": runner, "task": "predict", **changes}) as service:
         yield service
@@ -195,7 +192,7 @@ def test_past_the_deadline_the_thread_goes_on_and_the_queue_is_cleared(tmp_path:
 
 
 def test_a_call_that_hangs_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlspec.runners.python.runtime.STUCK_S", 0.2)
+    monkeypatch.setattr("mlspec_runtime.predict.engine.STUCK_S", 0.2)
     code = """
         import threading
         GO_ON = threading.Event()

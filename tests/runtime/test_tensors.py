@@ -10,14 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlspec_runtime.tensors import BadTensorError, Dtype, TensorSpec, conform, example, request_type
+from mlspec_runtime.predict.messages import request_type
+from mlspec_runtime.predict.signature import BadTensorError, Dtype, TensorSpec
+from mlspec_runtime.predict.values import conform, example
 
 
 def spec(dtype: Any = "float32", *shape: int | str) -> TensorSpec:
     return TensorSpec("x", dtype, shape)
 
 
-@pytest.mark.parametrize("dtype", get_args(Dtype))
+@pytest.mark.parametrize("dtype", [dtype for dtype in get_args(Dtype) if dtype != "string"])
 def test_every_type_takes_its_own_values(dtype: Any) -> None:
     array = conform([[0, 1]] if dtype != "bool" else [[False, True]], spec(dtype, "n", 2), {})
     assert (array.dtype, array.shape, array.tolist()) == (np.dtype(dtype), (1, 2), [[0, 1]])

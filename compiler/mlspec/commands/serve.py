@@ -52,5 +52,5 @@ def built_for_host(options: Namespace) -> tuple[Checked, Path] | int:
     folders = list(build(progress, here, None, report, target, say=progress.say))
     if not folders:
         return tell(report, options, to_stdout=False) or FINDINGS
-    check_installed(checked.backend, checked.runner, folders[0])
+    check_installed(checked.backend, checked.runner, checked.spec.model, folders[0])
     return checked, folders[0]

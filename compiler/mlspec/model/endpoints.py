@@ -9,5 +9,5 @@ from mlspec.model.spec import Endpoint
 OF_TASK: Mapping[str, tuple[Endpoint, ...]] = {
     "generate": ("predict", "stream", "batch", "chat", "completions"),
     "predict": ("predict", "stream", "batch"),
-    "embed": ("predict", "batch"),
+    "embed": ("predict", "batch", "embeddings"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from mlspec.model.spec import Frozen
+from mlspec.model.frozen import Frozen
 
 
 class Root(Frozen):

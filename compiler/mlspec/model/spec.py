@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from mlspec.model.frozen import Frozen
+from mlspec.model.signature import Batching, Tensor
 
 Platform = Literal["macos", "linux"]
 Accelerator = Literal["metal", "cpu", "cuda12", "cuda13"]
 Arch = Literal["arm64", "amd64"]
 Task = Literal["generate", "predict", "embed"]
-Endpoint = Literal["predict", "stream", "batch", "chat", "completions"]
+Endpoint = Literal["predict", "stream", "batch", "chat", "completions", "embeddings"]
 FinishReason = Literal["stop", "length", "tool_calls"]
 Prefer = Literal["balanced", "quality", "concurrency", "context"]
 PythonVersion = Literal["3.11", "3.12", "3.13"]
-
-
-class Frozen(BaseModel):
-    """The base of all parts of a spec.
-
-    Validators and serializers are built at first use, and cost milliseconds each: so defaults are constructed without
-    one, and a part's values are read by `dict(part)`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True, populate_by_name=True)
 
 
 class Source(Frozen):
@@ -107,12 +100,21 @@ class Tracing(Frozen):
 
 
 class ServiceSpec(Frozen):
-    """`endpoints` None: all that the model's task has. `auth`, `cors` and `tracing` None: off."""
+    """`endpoints` None: all that the model's task has. `auth`, `cors` and `tracing` None: off.
+
+    `batching` and all below it are for models of tensors: `inputs` and `outputs` are what requests and answers hold,
+    None where that follows from the model and the steps `pre` and `post`.
+    """
 
     backend: str = "bentoml"
     endpoints: tuple[Endpoint, ...] | None = None
     concurrency: int | Literal["auto"] = "auto"
     prefer: Prefer = "balanced"
+    batching: Batching | Literal["auto", "off"] = "auto"
+    inputs: tuple[Tensor, ...] | None = None
+    outputs: tuple[Tensor, ...] | None = None
+    pre: tuple[dict[str, Any], ...] = ()
+    post: tuple[dict[str, Any], ...] = ()
     limits: Limits = Field(default_factory=Limits.model_construct)
     env: tuple[EnvironmentValue, ...] = ()
     auth: Auth | None = None

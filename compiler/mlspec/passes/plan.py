@@ -131,8 +131,7 @@ def _model(facts: ModelFacts, derivations: Iterable[Derivation]) -> dict[str, An
 def _copied(resolved: Resolved, runner: Runner, workspace: Workspace) -> dict[str, Path]:
     """What goes into the bundle as it is: the serve-time library, the runner's part of it, the user's files."""
     library = {f"mlspec_runtime/{p.relative_to(_RUNTIME).as_posix()}": p for p in sorted(_RUNTIME.rglob("*.py"))}
-    folder = f"mlspec_runtime/runners/{runner.package}"
-    own = {f"{folder}/{name}": path for name, path in runner.runtime_files().items()}
+    own = {f"mlspec_runtime/runners/{name}": path for name, path in runner.runtime_files(resolved.spec.model).items()}
     user = {f"user/{path}": workspace.root / path for path in runner.user_files(resolved.spec.model).values()}
     return {**library, **own, **user}
 

@@ -39,9 +39,7 @@ class Runner(Protocol):
     name: str
     tasks: tuple[str, ...]
     package: str
-    """Folder of its runtime files in the bundle, below `mlspec_runtime/runners/`."""
-    modules: tuple[str, ...]
-    """What its runtime imports: looked for before a service is started here."""
+    """Folder of its own runtime files in the bundle, below `mlspec_runtime/runners/`."""
     model_type: type[BaseModel]
     """The pydantic type of the spec's `model` block."""
 
@@ -60,11 +58,16 @@ class Runner(Protocol):
     def plan(self, spec: Spec, facts: Facts, target: Target, faults: Faults) -> RunnerPlan | None:
         """Decide all that the runner decides; None after a fault was reported."""
 
+    def modules(self, model: Any) -> tuple[str, ...]:
+        """What its runtime imports: looked for before a service is started here."""
+
     def requirements(self, model: Any, target: Target) -> tuple[str, ...]:
         """Pinned requirement lines (with their closure) of the service on this target."""
 
-    def runtime_files(self) -> Mapping[str, Path]:
-        """Files to copy into the bundle's `mlspec_runtime/runners/<package>/`; `runtime.py` must be one."""
+    def runtime_files(self, model: Any) -> Mapping[str, Path]:
+        """Files to copy into the bundle's `mlspec_runtime/runners/`, by their paths in it; `<package>/runtime.py` must
+        be one. A runner that others compute for names theirs, too.
+        """
 
     def user_files(self, model: Any) -> Mapping[Pointer, str]:
         """Files of the project that the bundle needs (the module of runner `python`), by where the block names them."""

@@ -30,7 +30,6 @@ class MlxLmRunner:
     runner_api = RUNNER_API
     tasks = ("generate",)
     package = "mlx_lm"
-    modules = ("mlx", "mlx_lm")
     model_type = MlxLmModel
 
     def __init__(self, name: str = "mlx-lm", *, needs_adapter: bool = False) -> None:
@@ -71,12 +70,15 @@ class MlxLmRunner:
         """Make the model of a plan's derivation from the folder `source`. Raises CommandError."""
         derive(derivation.settings, source, into)
 
+    def modules(self, model: MlxLmModel) -> tuple[str, ...]:
+        return ("mlx", "mlx_lm")
+
     def requirements(self, model: MlxLmModel, target: Target) -> tuple[str, ...]:
         lines = (_HERE / "requirements" / f"{target.constraint_set}.txt").read_text(encoding="utf-8")
         return tuple(lines.splitlines())
 
-    def runtime_files(self) -> Mapping[str, Path]:
-        return {path.name: path for path in sorted(_HERE.glob("runtime*.py"))}
+    def runtime_files(self, model: MlxLmModel) -> Mapping[str, Path]:
+        return {f"{self.package}/{path.name}": path for path in sorted(_HERE.glob("runtime*.py"))}
 
     def user_files(self, model: MlxLmModel) -> Mapping[Pointer, str]:
         return {} if model.chat_template is None else {("chat_template",): model.chat_template}

@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import Field
 
 from mlspec.characters import quoted
-from mlspec.model.spec import Frozen, Source
+from mlspec.model.frozen import Frozen
+from mlspec.model.spec import Source
 from mlspec.runners import Faults
 from mlspec.suggest import did_you_mean, listed
 

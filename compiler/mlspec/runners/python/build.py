@@ -8,13 +8,14 @@ from typing import Any
 
 from mlspec.model.document import Pointer
 from mlspec.model.facts import Facts, ModelFacts, ModelRef
-from mlspec.model.plan import Decision, MemoryPart, MemoryPlan, RunnerPlan
+from mlspec.model.plan import Decision, MemoryPart, RunnerPlan
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.model_files import BadModelFileError, files_below, fingerprint
 from mlspec.requirements import overridden, package
 from mlspec.runners import RUNNER_API, Faults
 from mlspec.runners.python.model import PythonModel, check_model
+from mlspec.tensors.plan import TensorModelPlan, planned
 
 _HERE = Path(__file__).parent
 
@@ -26,7 +27,6 @@ class PythonRunner:
     name = "python"
     tasks = ("predict",)
     package = "python"
-    modules = ("numpy",)
     model_type = PythonModel
 
     def model_schema(self) -> Mapping[str, Any] | None:
@@ -47,57 +47,64 @@ class PythonRunner:
         return ModelFacts(ref, files, sum(f.size_bytes for f in files if f.hashed == "header"))
 
     def plan(self, spec: Spec, facts: Facts, target: Target, faults: Faults) -> RunnerPlan | None:
-        model: PythonModel = spec.model
-        concurrency = _concurrency(spec)
+        return planned(self, spec, facts, target, faults)
+
+    def plan_model(
+        self, model: PythonModel, facts: Facts, target: Target, given: Mapping[str, str | None], faults: Faults
+    ) -> TensorModelPlan | None:
         settings = {
             "module": str(PurePosixPath("user", model.module)),
             "class": model.class_name,
             "artifacts": model.artifacts is not None,
-            "inputs": [dict(tensor) for tensor in model.inputs],
-            "outputs": [dict(tensor) for tensor in model.outputs],
         }
-        torch, environment = _torch(spec, target)
-        memory = _memory(spec, facts, target)
-        return RunnerPlan((concurrency, *torch), settings, concurrency.value, environment, memory=memory)
+        torch, environment = _torch(model, target, given)
+        return TensorModelPlan(
+            settings,
+            model.inputs,
+            model.outputs,
+            batches=False,
+            decisions=torch,
+            environment=environment,
+            memory=_memory(model, facts),
+            budget_bytes=_budget_bytes(model, target),
+        )
+
+    def modules(self, model: PythonModel) -> tuple[str, ...]:
+        return ("numpy",)
 
     def requirements(self, model: PythonModel, target: Target) -> tuple[str, ...]:
         ours = (_HERE / "requirements" / f"{target.constraint_set}.txt").read_text(encoding="utf-8").splitlines()
         return overridden(ours, model.requirements)
 
-    def runtime_files(self) -> Mapping[str, Path]:
-        return {path.name: path for path in sorted(_HERE.glob("runtime*.py"))}
+    def runtime_files(self, model: PythonModel) -> Mapping[str, Path]:
+        return {f"{self.package}/{path.name}": path for path in sorted(_HERE.glob("runtime*.py"))}
 
     def user_files(self, model: PythonModel) -> Mapping[Pointer, str]:
         return {("module",): model.module, **{("files", index): path for index, path in enumerate(model.files)}}
-
-
-def _concurrency(spec: Spec) -> Decision:
-    key, inputs = "service.concurrency", ("spec:/service/concurrency",)
-    if spec.service.concurrency == "auto":
-        return Decision(key, 1, "the class is called from one thread", inputs)
-    return Decision(key, spec.service.concurrency, "as the spec says", inputs, given=True)
 
 
 def _has_torch(model: PythonModel) -> bool:
     return "torch" in map(package, model.requirements)
 
 
-def _torch(spec: Spec, target: Target) -> tuple[tuple[Decision, ...], Mapping[str, str]]:
+def _torch(
+    model: PythonModel, target: Target, given: Mapping[str, str | None]
+) -> tuple[tuple[Decision, ...], Mapping[str, str]]:
     """What torch is set up with, where the class's requirements pin it."""
-    if not _has_torch(spec.model):
+    if not _has_torch(model):
         return (), {}
     from mlspec.hardware.mps import torch_plan  # most classes have no torch
 
-    return torch_plan(target, {entry.name: entry.value for entry in spec.service.env})
+    return torch_plan(target, given)
 
 
-def _memory(spec: Spec, facts: Facts, target: Target) -> MemoryPlan | None:
-    """The least that the class will need, as far as its files tell; None without artifacts."""
-    if spec.model.artifacts is None:
-        return None
+def _memory(model: PythonModel, facts: Facts) -> tuple[MemoryPart, ...]:
+    """The least that the class will need, as far as its files tell; empty without artifacts."""
+    if model.artifacts is None:
+        return ()
     size_bytes = sum(file.size_bytes for file in facts.of("artifacts").files)
     rule = "the sizes of its files: what the class makes of them, and what it computes with, isn't known"
-    return MemoryPlan((MemoryPart("artifacts", size_bytes, rule),), _budget_bytes(spec.model, target))
+    return (MemoryPart("artifacts", size_bytes, rule),)
 
 
 def _budget_bytes(model: PythonModel, target: Target) -> int | None:

@@ -8,32 +8,10 @@ from typing import Literal
 from pydantic import Field
 
 from mlspec.characters import quoted
-from mlspec.model.spec import Frozen, Source
+from mlspec.model.frozen import Frozen
+from mlspec.model.signature import Tensor
+from mlspec.model.spec import Source
 from mlspec.runners import Faults
-
-Dtype = Literal[
-    "bool",
-    "int8",
-    "int16",
-    "int32",
-    "int64",
-    "uint8",
-    "uint16",
-    "uint32",
-    "uint64",
-    "float16",
-    "float32",
-    "float64",
-]
-
-
-class Tensor(Frozen):
-    """One input or output. A dimension is its size, or a name that stands for any size: equal names, equal sizes."""
-
-    name: str
-    dtype: Dtype = "float32"
-    shape: tuple[int | str, ...]
-
 
 class PythonModel(Frozen):
     """`module` and `files` are project files that the bundle gets; `class_name` is the class in `module`."""

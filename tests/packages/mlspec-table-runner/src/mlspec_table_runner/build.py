@@ -9,7 +9,8 @@ from typing import Any
 from mlspec.model.document import Pointer
 from mlspec.model.facts import Facts, ModelFacts, ModelRef
 from mlspec.model.plan import Decision, RunnerPlan
-from mlspec.model.spec import Frozen, Source, Spec
+from mlspec.model.frozen import Frozen
+from mlspec.model.spec import Source, Spec
 from mlspec.model.target import Target
 from mlspec.model_files import BadModelFileError, fingerprint, read_json
 from mlspec.runners import Faults
@@ -30,7 +31,6 @@ class TableRunner:
     name = "table"
     tasks = ("predict",)
     package = "table"
-    modules: tuple[str, ...] = ()
     model_type = TableModel
 
     def model_schema(self) -> Mapping[str, Any]:
@@ -65,11 +65,14 @@ class TableRunner:
         decision = Decision("table.rows", rows, "counted", ("facts:table/rows",))
         return RunnerPlan((decision,), {"default": spec.model.default}, concurrency=1)
 
+    def modules(self, model: TableModel) -> tuple[str, ...]:
+        return ()
+
     def requirements(self, model: TableModel, target: Target) -> tuple[str, ...]:
         return ()
 
-    def runtime_files(self) -> Mapping[str, Path]:
-        return {"runtime.py": Path(__file__).with_name("runtime.py")}
+    def runtime_files(self, model: TableModel) -> Mapping[str, Path]:
+        return {"table/runtime.py": Path(__file__).with_name("runtime.py")}
 
     def user_files(self, model: TableModel) -> Mapping[Pointer, str]:
         return {}

@@ -1,0 +1,1 @@
+"""The task predict: named arrays in, named arrays out, whatever computes them."""
