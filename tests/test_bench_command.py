@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import Iterator
@@ -193,11 +194,31 @@ def test_what_can_not_be_measured(
     assert "secret" not in told
 
 
-def test_a_spec_without_a_request_for_tensors(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    iris = project / IRIS
+def test_a_spec_of_tensors_without_tests_is_asked_numbers(
+    project: Path, service: tuple[Service, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    iris, (made, url) = project / IRIS, service
     iris.write_text(iris.read_text().partition("tests:")[0])
-    assert bench("http://localhost:1", spec=IRIS) == 1
-    assert "error[no-tests]" in capsys.readouterr().err
+    assert bench(url, "--concurrency", "1", "--requests", "3", spec=IRIS) == 0
+    assert "/predict, 3 requests each, generated requests of 1 row, " in capsys.readouterr().out
+    asked = [body["inputs"]["flowers"] for _, body in made.asked]  # type: ignore[index]
+    assert len(asked) == 1 + 3
+    assert all(len(rows) == 1 and len(rows[0]) == 4 for rows in asked)
+    assert len({json.dumps(rows) for rows in asked[1:]}) == 3
+
+
+def test_rows_of_generated_requests(
+    project: Path, service: tuple[Service, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, url = service
+    assert bench(url, "--concurrency", "1", "--requests", "2", "--rows", "300", "--repeat", spec=IRIS) == 0
+    assert ", generated requests of 300 rows, " in capsys.readouterr().out
+    content = base64.b64decode(made.asked[-1][1]["inputs"]["flowers"]["npy"])  # type: ignore[index]
+    assert content.startswith(b"\x93NUMPY\x01\x00")
+    assert b"'descr': '<f4', 'fortran_order': False, 'shape': (300, 4), " in content
+    assert len(content) == 128 + 300 * 4 * 4
+    assert bench(url, "--rows", "3") == 2
+    assert "--rows is for models of tensors" in capsys.readouterr().err
 
 
 def test_a_language_model_s_spec_without_tests_is_asked_words(project: Path, service: tuple[Service, str]) -> None:

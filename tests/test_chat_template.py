@@ -41,6 +41,9 @@ class Said:
     def warning(self, code: str, message: str, pointer: tuple[str | int, ...] = (), *, help: str = "") -> None:
         raise AssertionError(message)
 
+    def of_service(self) -> Said:
+        return self
+
 
 @pytest.mark.parametrize("text", GOOD)
 def test_good_templates(text: str) -> None:

@@ -17,7 +17,8 @@ from mlspec.resources import folder
 
 PACKAGE = Path(mlspec.__file__).parent
 BAD = Path(__file__).parent / "bad"
-REPORTS = {"error", "warning", "Diagnostic", "CommandError", "UnfitError", "_error", "_stop", "_fault"}
+REPORTS = {"error", "warning", "Diagnostic", "CommandError", "UnfitError", "UserFileError"}
+REPORTS |= {"_error", "_stop", "_fault"}
 """What takes a code as its first argument."""
 _CODE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 COMPUTED = {"unknown-runner", "unknown-backend", "text-length", "bad-value"}

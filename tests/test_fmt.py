@@ -152,10 +152,12 @@ def test_the_order_is_that_of_the_schemas() -> None:
         ((), properties("project")),
         (("model",), properties("mlspec", "mlx-lm")),
         (("model",), properties("mlspec", "python")),
+        (("model",), properties("mlspec", "pipeline")),
     ):
         assert [key for key in ORDERS[path] if key in found] == found
     assert set(ORDERS[()]) == {*properties("mlspec"), *properties("project")}
-    assert set(ORDERS["model",]) == {*properties("mlspec", "mlx-lm"), *properties("mlspec", "python")}
+    known = (properties("mlspec", name) for name in ("mlx-lm", "python", "pipeline"))
+    assert set(ORDERS["model",]) == {key for keys in known for key in keys}
 
 
 @pytest.mark.parametrize("path", sorted(folder("specs").glob("*.yaml")), ids=lambda p: p.name)

@@ -23,10 +23,11 @@ from mlspec.diagnostics import Report
 from mlspec.errors import CommandError
 from mlspec.pipeline import check
 from mlspec.resources import folder
+from mlspec.runners.mlx_lm.starting import Base, find_base, first_model
 from mlspec.starting.example import write_example
-from mlspec.starting.first_spec import Start, write_spec
-from mlspec.starting.found_model import find_base
-from mlspec.starting.spec_text import Adapter, BaseModel, FirstSpec, dns_label, is_dns_label
+from mlspec.starting.first_spec import write_spec
+from mlspec.starting.place import Start
+from mlspec.starting.spec_text import dns_label, is_dns_label, spec_text
 from mlspec.workspace import Surroundings
 
 TINY, SUPPORT = folder("specs") / "models" / "tiny", folder("specs") / "models" / "tiny-support"
@@ -272,7 +273,8 @@ def test_a_folder_whose_name_is_no_text(start: Start) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "no MLX model: config.json is missing"),
+        ({}, "no model that a runner here knows"),
+        ({"model.safetensors": ""}, "no MLX model: config.json is missing"),
         ({"config.json": "{}"}, "no MLX model: model.safetensors is missing"),
         ({"config.json": "{}", "pytorch_model.bin": ""}, "holds PyTorch pickles only; mlspec never opens a pickle"),
         ({"model.Q4.gguf": "", "config.json": "{}"}, "holds GGUF files, which mlx_lm doesn't load"),
@@ -296,6 +298,52 @@ def test_what_is_not_mlx_is_named(start: Start, files: dict[str, str], message: 
     assert (caught.value.code, caught.value.message) == ("model-format", f"x: {message}")
     assert caught.value.help
     assert not (start.here / "specs").exists()
+
+
+NETWORK = "import {package}.nn as nn\nclass Layer(nn.Module): ...\nclass Net(nn.Module): ...\nclass Other: ...\n"
+CLASS = "class Base: ...\nclass Model(Base):\n    def predict(self, inputs): ...\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "model"),
+    [
+        ({"a.onnx": ""}, {"runner": "onnx"}),
+        ({"b.onnx": "", "a.onnx": "", "config.json": "{}"}, {"runner": "onnx", "file": "a.onnx"}),
+        ({"a.mlpackage/Manifest.json": "{}"}, {"runner": "coreml"}),
+        ({"a.skops": "", "old.pkl": ""}, {"runner": "sklearn"}),
+        ({"a.safetensors": "", "net.py": NETWORK.format(package="torch")}, {"runner": "torch", "class": "Net"}),
+        ({"a.pt": "", "net.py": NETWORK.format(package="torch")}, {"runner": "torch", "class": "Net"}),
+        ({"a.pt2": ""}, {"runner": "torch"}),
+        ({"a.npz": "", "net.py": NETWORK.format(package="mlx")}, {"runner": "mlx", "class": "Net"}),
+        ({"model.py": CLASS, "names.json": "{}"}, {"runner": "python", "class": "Model"}),
+        ({"config.json": "{}", "model.safetensors": "", "model.py": CLASS}, {"runner": "mlx-lm"}),
+    ],
+)
+def test_each_runner_knows_its_models(start: Start, files: dict[str, str], model: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = start.here / "models/my model" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    written = write_spec(Path("models/my model"), start)
+    text = written.paths[0].read_text()
+    assert formatted(text) == text
+    found = data(written.paths[0])["model"]
+    assert {key: found.get(key) for key in ("runner", "class", "file") if key in found or key in model} == model
+    if "class" in model:
+        assert found["module"] in {f"models/my model/{name}" for name in files}
+    for key in ("inputs", "outputs"):
+        text = text.replace(f"\n  # {key}:\n  #   - {{", f"\n  {key}:\n    - {{")
+    (start.here / "filled.yaml").write_text(text)
+    assert list(SCHEMA.iter_errors(data(start.here / "filled.yaml"))) == []
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "model.joblib"])
+def test_a_pickle_alone_is_told_how_to_be_saved(start: Start, name: str) -> None:
+    (start.here / "x").mkdir()
+    (start.here / "x" / name).write_text("")
+    with pytest.raises(CommandError, match="holds a pickle; mlspec never opens one") as caught:
+        write_spec(Path("x"), start)
+    assert "skops" in caught.value.help
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\xff", "[" * 100_000])
@@ -342,8 +390,8 @@ NO_SURROGATES = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 @example("a: b", "a #b", "'\"\\\u2028")
 @example("\ufeff", "\x85", "*a")
 def test_any_string_stands_as_itself(path: str, adapter_path: str, note: str) -> None:
-    base = BaseModel({"path": path}, note, context_length=7)
-    text = FirstSpec("name", base, Adapter("support", adapter_path)).text("123", None)
+    base = Base({"path": path}, note, context_length=7)
+    text = spec_text("name", "123", first_model("lora", base, {"name": "support", "path": adapter_path}), None)
     spec = YAML(typ="safe", pure=True).load(text)
     assert spec["metadata"] == {"name": "name", "project": "123"}
     assert spec["model"] == {
@@ -351,8 +399,9 @@ def test_any_string_stands_as_itself(path: str, adapter_path: str, note: str) ->
         "base": {"path": path},
         "adapters": [{"name": "support", "path": adapter_path}],
     }
-    neutral = FirstSpec("x", BaseModel({"path": "x"}, note and "x", context_length=7), Adapter("x", "x"))
-    assert len(text.splitlines()) == len(neutral.text("x", None).splitlines())
+    neutral = Base({"path": "x"}, note and "x", context_length=7)
+    plain = spec_text("x", "x", first_model("lora", neutral, {"name": "x", "path": "x"}), None)
+    assert len(text.splitlines()) == len(plain.splitlines())
 
 
 @RUNS
@@ -364,11 +413,12 @@ def test_a_label_is_one(text: str) -> None:
     assert is_dns_label(dns_label(text, "default"))
 
 
-@pytest.mark.parametrize("found", [None, Adapter("support", "models/support")])
+@pytest.mark.parametrize("found", [None, {"name": "support", "path": "models/support"}])
 @pytest.mark.parametrize("source", [None, {"path": "a b"}, {"hf": "org/tiny", "revision": COMMIT}])
 @pytest.mark.parametrize("schema", [None, "../schema/mlspec.schema.json"])
-def test_the_text_is_formatted(found: Adapter | None, source: dict[str, str] | None, schema: str | None) -> None:
-    text = FirstSpec("name", BaseModel(source, "Do this." if source is None else ""), found).text("project", schema)
+def test_the_text_is_formatted(found: dict[str, str] | None, source: dict[str, str] | None, schema: str | None) -> None:
+    first = first_model("lora" if found else "mlx-lm", Base(source, "Do this." if source is None else ""), found)
+    text = spec_text("name", "project", first, schema)
     assert formatted(text) == text
     assert SCHEMA.is_valid(YAML(typ="safe").load(text)) == (source is not None)
 
@@ -405,14 +455,14 @@ def test_the_example_overwrites_nothing(tmp_path: Path) -> None:
 def test_the_command(start: Start, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(start.here)
     model(start, "tiny")
-    assert run(Namespace(model=Path("tiny"), out=None, name=None, example=False)) == 0
+    assert run(Namespace(model=Path("tiny"), out=None, name=None, example=False, runner=None)) == 0
     assert capsys.readouterr() == ("specs/tiny.yaml\n", "now: mlspec check specs/tiny.yaml\n")
-    assert run(Namespace(model=Path("new"), out=None, name=None, example=True)) == 0
+    assert run(Namespace(model=Path("new"), out=None, name=None, example=True, runner=None)) == 0
     paths = ("specs/lora.yaml", "specs/models/tiny", "specs/models/tiny-support", "mlspec.yaml")
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [f"new/{path}" for path in paths]
     assert printed.err == "now: mlspec serve new/specs/lora.yaml\n"
-    assert run(Namespace(model=None, out=None, name="x", example=True)) == 2
+    assert run(Namespace(model=None, out=None, name="x", example=True, runner=None)) == 2
     assert "--example takes no" in capsys.readouterr().err
-    assert run(Namespace(model=Path("a b"), out=None, name=None, example=True)) == 0
+    assert run(Namespace(model=Path("a b"), out=None, name=None, example=True, runner=None)) == 0
     assert capsys.readouterr().err == "now: mlspec serve 'a b/specs/lora.yaml'\n"

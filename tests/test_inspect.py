@@ -19,7 +19,10 @@ from mlspec.diagnostics import Diagnostic, Report
 from mlspec.errors import CommandError
 from mlspec.looking import kind_of, near_folder
 from mlspec.model_files import JSON_LIMIT_BYTES, BadModelFileError, read_json, tensors
-from mlspec.starting.found_model import context_length, find_base, look
+from mlspec.runners.mlx_lm.starting import context_length, find_base
+from mlspec.starting.place import ModelFolder, Start
+from mlspec.starting.recognising import recognised
+from mlspec.starting.spec_text import FirstModel, Key
 from projects import built, example, surroundings, with_spec
 
 CHAT = """\
@@ -32,6 +35,11 @@ targets: [{name: linux, platform: linux}]
 AS_A_USER = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search,-fowner", "--inh-caps"]
 AS_A_USER += ["-dac_override,-dac_read_search,-fowner"]
 """Root without its right to read everything."""
+
+
+def look(folder: Path, shown: str) -> FirstModel:
+    """What `mlspec init` makes of a folder."""
+    return recognised(ModelFolder(folder, shown, Start(folder.parent, folder.parent)))
 
 
 @pytest.fixture
@@ -541,7 +549,8 @@ def test_the_facts_of_an_adapter(project: Path, support: Path) -> None:
 
 def test_init_takes_no_context_length_that_is_none(tiny: Path) -> None:
     (tiny / "config.json").write_text('{"max_position_embeddings": true}')
-    assert look(tiny, "tiny").context_length is None
+    (length,) = (key for key in look(tiny, "tiny").model if isinstance(key, Key) and key.name == "context_length")
+    assert "without this key the model's own limit" in length.note
 
 
 def test_a_broken_base_is_told_by_init(tiny: Path) -> None:

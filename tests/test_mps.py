@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlspec.hardware.machines import mac, products
-from mlspec.hardware.mps import HIGH, LOW, torch_plan
+from mlspec.hardware.mps import HIGH, LOW, Wanted, devices, torch_plan
 from mlspec.model.machine import Machine
 from mlspec.model.plan import Decision
 from mlspec.model.spec import Accelerator, MachineSpec
@@ -135,6 +135,23 @@ def test_each_decision_has_its_reason(accelerator: Accelerator) -> None:
     decisions = decided(target(accelerator))
     assert "torch.workers" not in decisions, "serving.workers tells it"
     assert all(decision.rule and decision.inputs for decision in decisions.values())
+
+
+def test_what_a_spec_wants_of_device_and_dtype_stands() -> None:
+    on = target("metal", a_mac("Apple M2 Max"))
+    decisions, environment = torch_plan(on, {}, Wanted("cpu", "bfloat16"))
+    found = {decision.key: decision for decision in decisions}
+    assert (found["torch.device"].value, found["torch.dtype"].value) == ("cpu", "bfloat16")
+    assert all(found[key].given for key in ("torch.device", "torch.dtype"))
+    assert not {HIGH, LOW} & set(environment), "nothing of MPS is used"
+    assert {d.key: d.value for d in torch_plan(on, {}, Wanted(device="cpu"))[0]}["torch.dtype"] == "float32"
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "has"), [("metal", ("mps", "cpu")), ("cpu", ("cpu",)), ("cuda12", ("cuda", "cpu"))]
+)
+def test_what_torch_can_compute_on(accelerator: Accelerator, has: tuple[str, ...]) -> None:
+    assert devices(target(accelerator)) == has
 
 
 IRIS = """\

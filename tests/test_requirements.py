@@ -11,7 +11,19 @@ from packaging.utils import canonicalize_name
 
 MLSPEC = Path(__file__).resolve().parents[1] / "compiler" / "mlspec"
 SETS = ("macos", "linux-cpu", "linux-cuda12", "linux-cuda13")
-OWNERS = ("runners/mlx_lm", "runners/python", "backends/bentoml")
+OWNERS = (
+    "runners/mlx_lm",
+    "runners/python",
+    "runners/mlx",
+    "runners/coreml",
+    "runners/torch",
+    "backends/bentoml",
+    "tensors/packages/pillow",
+    "tensors/packages/pyarrow",
+    "tensors/packages/tokenizers",
+)
+APART = {"linux-cuda12": ("runners/torch",), "linux-cuda13": ("runners/torch",)}
+"""Owners that agree with the backend alone in a set (`tools/lock_requirements.py`)."""
 FILES = [MLSPEC / owner / "requirements" / f"{name}.txt" for owner in OWNERS for name in SETS]
 LINE = re.compile(r"[a-z0-9][a-z0-9-]*(\[[a-z0-9]+\])?==[0-9][a-z0-9.]*( ; [^#@]+)?")
 
@@ -50,13 +62,20 @@ def test_no_host_and_no_path(path: Path) -> None:
 
 
 def test_there_are_no_other_sets() -> None:
-    assert sorted(MLSPEC.glob("*/*/requirements/*")) == sorted(FILES)
+    assert sorted(MLSPEC.rglob("requirements/*.txt")) == sorted(FILES)
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_owners_of_a_set_agree(name: str) -> None:
+    apart = APART.get(name, ())
+    assert_agreed([owner for owner in OWNERS if owner not in apart], name)
+    for owner in apart:
+        assert_agreed([owner, "backends/bentoml"], name)
+
+
+def assert_agreed(owners: list[str], name: str) -> None:
     together: dict[str, set[str]] = {}
-    for owner in OWNERS:
+    for owner in owners:
         for package, versions in pins(owner, name).items():
             assert together.setdefault(package, versions) == versions, (owner, package)
 
@@ -87,10 +106,12 @@ def test_mlx_comes_with_the_library_of_its_platform(name: str, front: str, libra
 
 
 @pytest.mark.parametrize("name", ["macos", "linux-cpu"])
-def test_no_torch_and_no_cuda_where_there_is_no_nvidia_gpu(name: str) -> None:
+def test_no_cuda_where_there_is_no_nvidia_gpu_and_torch_for_its_own_runner_alone(name: str) -> None:
     packages = {package for owner in OWNERS for package in pins(owner, name)}
     # nvidia-ml-py is a few Python files that BentoML asks for everywhere.
-    assert {p for p in packages if p.startswith(("torch", "nvidia", "triton", "mlx-cuda"))} == {"nvidia-ml-py"}
+    assert {p for p in packages if p.startswith(("nvidia", "cuda", "triton", "mlx-cuda"))} == {"nvidia-ml-py"}
+    assert [owner for owner in OWNERS if "torch" in pins(owner, name)] == ["runners/torch"]
+    assert [p for p in pins("runners/torch", "linux-cuda13") if p.startswith("nvidia")]
 
 
 @pytest.mark.parametrize("name", SETS)

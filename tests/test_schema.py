@@ -17,8 +17,15 @@ from mlspec import codes, runners
 from mlspec.model.project import ProjectFile
 from mlspec.model.spec import Metadata, ServiceSpec, Spec, TargetSpec, TestCase
 from mlspec.resources import folder
+from mlspec.runners.coreml.model import Convert, CoremlModel
+from mlspec.runners.mlx.model import MlxModel
 from mlspec.runners.mlx_lm.model import MlxLmModel
+from mlspec.runners.onnx.model import OnnxModel
+from mlspec.runners.pipeline.model import PipelineModel
 from mlspec.runners.python.model import PythonModel
+from mlspec.runners.sklearn.model import SklearnModel
+from mlspec.runners.torch.model import TorchModel
+from mlspec.tensors.steps import STEPS
 
 SPEC = json.loads((folder("schema") / "mlspec.schema.json").read_text(encoding="utf-8"))
 PROJECT = json.loads((folder("schema") / "project.schema.json").read_text(encoding="utf-8"))
@@ -29,7 +36,9 @@ def resolved(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The schema with what its `$ref` brings; what stands beside the reference counts."""
     if "$ref" not in schema:
         return dict(schema)
-    target = SPEC["$defs"][schema["$ref"].removeprefix("#/$defs/")]
+    target: Any = SPEC
+    for step in schema["$ref"].removeprefix("#/").split("/"):
+        target = target[step]
     return {**resolved(target), **{k: v for k, v in schema.items() if k != "$ref"}}
 
 
@@ -90,7 +99,7 @@ def test_maps_are_closed_and_take_keys_of_ones_own() -> None:
 
 
 def test_each_branch_of_a_runner_is_complete() -> None:
-    for branch in SPEC["properties"]["model"]["allOf"]:
+    for branch in SPEC["$defs"]["model"]["allOf"]:
         model = resolved(branch["then"])
         assert model["additionalProperties"] is False
         assert {"runner", "task"} <= set(model["properties"])
@@ -109,9 +118,9 @@ def test_each_code_in_a_schema_has_a_page() -> None:
 
 
 def test_the_built_in_runners_have_a_branch() -> None:
-    conditions = [branch["if"]["properties"]["runner"]["const"] for branch in SPEC["properties"]["model"]["allOf"]]
+    conditions = [branch["if"]["properties"]["runner"]["const"] for branch in SPEC["$defs"]["model"]["allOf"]]
     assert set(conditions) == set(resolved(SPEC["$defs"]["runner"])["examples"])
-    for name, branch in zip(conditions, SPEC["properties"]["model"]["allOf"], strict=True):
+    for name, branch in zip(conditions, SPEC["$defs"]["model"]["allOf"], strict=True):
         runner = runners.find(name)
         assert runner is not None
         assert runner.model_schema() is None
@@ -127,6 +136,14 @@ def test_the_built_in_runners_have_a_branch() -> None:
         (SPEC["$defs"]["test"], TestCase, ()),
         (SPEC["$defs"]["mlx-lm"], MlxLmModel, ()),
         (SPEC["$defs"]["python"], PythonModel, ()),
+        (SPEC["$defs"]["torch"], TorchModel, ()),
+        (SPEC["$defs"]["pipeline"], PipelineModel, ()),
+        *((SPEC["$defs"][f"step-{name.replace('_', '-')}"], kind, ()) for name, kind in STEPS.items()),
+        (SPEC["$defs"]["mlx"], MlxModel, ()),
+        (SPEC["$defs"]["onnx"], OnnxModel, ()),
+        (SPEC["$defs"]["sklearn"], SklearnModel, ()),
+        (SPEC["$defs"]["coreml"], CoremlModel, ()),
+        (SPEC["$defs"]["coreml"]["properties"]["convert"], Convert, ()),
         (PROJECT, ProjectFile, ("apiVersion", "kind")),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",

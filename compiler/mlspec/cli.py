@@ -18,7 +18,10 @@ from mlspec.exit_codes import FAILED, FINDINGS, INTERRUPTED, OUR_BUG, USAGE
 from mlspec.streams import tolerant
 
 FORMATS = ("text", "concise", "json", "sarif", "github")
-_SCHEMAS = ("mlspec", "project", "plan", "plan-report", "lock", "machine", "chips", "machines", "working_set")
+_SCHEMAS = (
+    *("mlspec", "project", "plan", "plan-report", "lock", "calibration"),
+    *("machine", "chips", "machines", "working_set"),
+)
 _WRONG_USAGE = "usage"
 """The code of what no argument's own form forbids: two that don't go together."""
 _EXIT_CODES = "exit codes: 0 fine, 1 findings, 2 wrong usage, 3 the build failed, 4 a bug of mlspec's"
@@ -91,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_test(commands)
     _add_bench(commands)
+    _add_predict(commands)
     _add_init(commands)
     _add_machine(commands)
     _add_doctor(commands)
@@ -207,6 +211,8 @@ def _add_bench(commands: _Commands) -> None:
     prompts = "generate prompts of about so many (else the spec's tests are asked; 64 if it has none)"
     parser.add_argument("--prompt-tokens", type=_count, metavar="N", help=prompts)
     parser.add_argument("--max-tokens", type=_count, metavar="N", help="of each answer (as the test says, or 64)")
+    rows = "generate requests of so many rows, for a model of tensors (else the spec's tests are asked; 1 without any)"
+    parser.add_argument("--rows", type=_count, metavar="N", help=rows)
     parser.add_argument(
         "--shared-prefix", type=_whole, default=0, metavar="N", help="tokens that all prompts begin with"
     )
@@ -215,6 +221,8 @@ def _add_bench(commands: _Commands) -> None:
     parser.add_argument("--repeat", action="store_true", help="ask the same again, so that kept answers may be given")
     parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the prompts (%(default)s)")
     parser.add_argument("--url", metavar="URL", help="load a service that runs there; build and serve nothing")
+    calibrate = "measure batches of 1 to 64 rows of a model of tensors, and keep that beside the spec, for its plan"
+    parser.add_argument("--calibrate", action="store_true", help=calibrate)
     parser.add_argument("--api-key-env", metavar="NAME", help="the variable with the key (service.auth's)")
     parser.add_argument("--save", type=_path, metavar="FILE", help="keep what was measured, as JSON")
     parser.add_argument("--compare", type=_path, metavar="FILE", help="show what is other than in this kept file")
@@ -222,12 +230,36 @@ def _add_bench(commands: _Commands) -> None:
     parser.add_argument("--output-format", choices=("text", "json"), default="text", help="(%(default)s)")
 
 
+def _add_predict(commands: _Commands) -> None:
+    parser = _command(commands, "predict", "build a spec and run its model over all rows of a file or a folder")
+    _takes_one_spec(parser)
+    rows = "a .parquet, .jsonl or .csv file, or a folder of such files, of images or of texts"
+    parser.add_argument("--input", type=_path, required=True, metavar="PATH", help=rows)
+    parser.add_argument(
+        "--output", type=_path, required=True, metavar="FILE", help="the .parquet, .jsonl or .csv file to write"
+    )
+    parser.add_argument("--failed", type=_path, metavar="FILE", help="rows without an answer (OUTPUT.failed.jsonl)")
+    columns = "the columns that an input takes, where its name isn't the column's (again for another input)"
+    parser.add_argument(
+        "--column", action="append", default=[], type=_renamed, metavar="INPUT=COLUMN[,COLUMN]", help=columns
+    )
+    kept = "columns of the input that the output has in place of the row's number"
+    parser.add_argument("--keep", type=_names, metavar="COLUMN[,COLUMN]", help=kept)
+    parser.add_argument("--restart", action="store_true", help="throw away what earlier runs did, and their output")
+    together = "rows of a request, for models of tensors (as many as their size allows)"
+    parser.add_argument("--batch-rows", type=_count, metavar="N", help=together)
+    parts = "what is kept if it is ended, at most; else what was done 10 s before (%(default)s)"
+    parser.add_argument("--rows-per-part", type=_count, default=100_000, metavar="N", help=parts)
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="what computes (%(default)s)")
+
+
 def _add_init(commands: _Commands) -> None:
     parser = _command(commands, "init", "write a commented spec for a model's folder")
-    parser.add_argument("model", nargs="?", type=_path, metavar="MODEL_DIR", help="an MLX model or adapter to look at")
+    parser.add_argument("model", nargs="?", type=_path, metavar="DIR", help="a model's folder to look at")
     parser.add_argument("-o", "--out", type=_path, metavar="FILE", help="the spec to write (specs/NAME.yaml)")
     parser.add_argument("--name", help="the service's name (from the folder's)")
     parser.add_argument("--example", action="store_true", help="write the example: a spec, a tiny model, an adapter")
+    parser.add_argument("--runner", metavar="NAME", help="write a project of a runner of your own (mlspec-NAME-runner)")
 
 
 def _add_others(commands: _Commands) -> None:
@@ -294,6 +326,20 @@ def _root(text: str) -> tuple[str, Path]:
         return name, Path(folder).expanduser().absolute()
     except (RuntimeError, OSError) as problem:
         raise argparse.ArgumentTypeError(f"'{folder}': {problem}") from problem
+
+
+def _renamed(text: str) -> tuple[str, str]:
+    name, equals, columns = text.partition("=")
+    if not (name and equals and columns):
+        raise argparse.ArgumentTypeError(f"'{text}' is not INPUT=COLUMN")
+    return name, columns
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    if not all(names) or len(set(names)) < len(names):
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of columns, each named once")
+    return names
 
 
 def _whole(text: str) -> int:

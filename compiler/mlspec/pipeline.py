@@ -24,6 +24,7 @@ from mlspec.model.facts import Facts, Located
 from mlspec.model.machine import Machine
 from mlspec.model.plan import Plan
 from mlspec.model.spec import Spec
+from mlspec.passes.calibrations import calibrations
 from mlspec.passes.inspect import inspect
 from mlspec.passes.load import load
 from mlspec.passes.lock import read_lock
@@ -121,7 +122,17 @@ class Pipeline:
         report.extend(faults)
         if faults.failed:
             return None
-        return inspect(checked.spec, checked.runner, checked.document, checked.workspace, report, lock)
+        found = inspect(checked.spec, checked.runner, checked.document, checked.workspace, report, lock)
+        return found and self._calibrated(checked, *found, report)
+
+    def _calibrated(
+        self, checked: Checked, facts: Facts, located: tuple[Located, ...], report: Report
+    ) -> tuple[Facts, tuple[Located, ...]] | None:
+        """The facts with what was measured of the models, if it was; None after a fault was reported."""
+        faults = Report()
+        measured = calibrations(checked, facts, faults)
+        report.extend(faults)
+        return None if faults.failed else (replace(facts, calibrations=measured), located)
 
     def _workspace(self, spec: Path, report: Report) -> Workspace | None:
         """The workspace of the specs in a folder; what is wrong with it is said once."""

@@ -5,6 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+CPU_BUILDS = "https://download.pytorch.org/whl/cpu"
+"""PyTorch's own index of builds for a CPU (pytorch.org, "Start locally"): the public index has those for NVIDIA alone,
+which bring gigabytes of CUDA.
+"""
+_OF_TORCH = ("torch", "torchaudio", "torchvision")
+
 
 def package(line: str) -> str:
     """The package's name in a line, normalised (PEP 503)."""
@@ -17,6 +23,13 @@ def pins(lines: Iterable[str]) -> dict[str, str]:
     for line in lines:
         found.setdefault(package(line), []).append(line)
     return {name: ", ".join(sorted(own)) for name, own in found.items()}
+
+
+def cpu_builds(lines: Iterable[str], constraint_set: str) -> tuple[str, ...]:
+    """The pins, without markers, whose builds for these computers are to come from `CPU_BUILDS`."""
+    if constraint_set != "linux-cpu":
+        return ()
+    return tuple(line.partition(";")[0].strip() for line in lines if package(line) in _OF_TORCH)
 
 
 def overridden(lines: Iterable[str], by: Iterable[str]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -95,10 +95,15 @@ def free_port() -> int:
 
 @contextmanager
 def running(
-    command: list[str], bundle: Path, output: IO[bytes] | None = None, *, drain_s: float = 0
+    command: list[str],
+    bundle: Path,
+    output: IO[bytes] | None = None,
+    *,
+    drain_s: float = 0,
+    descriptors: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The serving process, in a session of its own so that Ctrl-C reaches it once, by us; stopped at the end, for which
-    it has `drain_s` more than a service that has nothing to do.
+    it has `drain_s` more than a service that has nothing to do. It inherits `descriptors`.
 
     SIGTERM, and the SIGHUP of a terminal that closes, end the block as Ctrl-C does: by KeyboardInterrupt.
     """
@@ -107,7 +112,13 @@ def running(
     environment.pop("PYDANTIC_DISABLE_PLUGINS", None)
     with _interrupted_by(*_ENDING):
         process = subprocess.Popen(  # noqa: S603 - an argument list of our own
-            command, cwd=bundle, env=environment, start_new_session=True, stdout=output, stderr=output
+            command,
+            cwd=bundle,
+            env=environment,
+            start_new_session=True,
+            stdout=output,
+            stderr=output,
+            pass_fds=descriptors,
         )
         try:
             yield process

@@ -23,7 +23,8 @@ def log_access(info: RequestInfo, method: str, path: str, status: int, took_s: f
     told = ", ".join([f"{took_s * 1000:.1f} ms", *(f"{name} {value}" for name, value in figures.items())])
     fields = {"method": method, "path": path, "status": status, "duration_s": round(took_s, 6), **figures}
     line = f"{method} {path} {status} ({told}) request {info.request_id}"
-    LOG.log(level, "%s", line, extra={"fields": fields})
+    # As LOG.log does it, but for the search of the stack for who logs.
+    LOG.handle(LOG.makeRecord(LOG.name, level, __file__, 0, "%s", (line,), None, extra={"fields": fields}))
 
 
 def _figures(info: RequestInfo) -> dict[str, Any]:

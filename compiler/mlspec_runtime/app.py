@@ -31,18 +31,27 @@ from mlspec_runtime.validation import unreadable_body, validation_error
 if TYPE_CHECKING:
     from mlspec_runtime.tracing import Tracing
 
+
+def _add_embeddings(app: FastAPI, serving: Serving) -> None:
+    from mlspec_runtime.predict import embeddings  # NumPy comes with it
+
+    embeddings.add(app, serving)
+
+
 ENDPOINTS: Mapping[str, Callable[[FastAPI, Serving], None]] = {
     "predict": predict.add_predict,
     "stream": predict.add_stream,
     "batch": batch.add,
     "chat": routes.add_chat,
     "completions": routes.add_completions,
+    "embeddings": _add_embeddings,
 }
 """Those that a plan may name."""
 OPERATIONS: Mapping[str, str] = {
     **predict.PATHS,
     **batch.PATHS,
     **routes.PATHS,
+    "/v1/embeddings": "embeddings",
     **health.PATHS,
     **docs_page.PATHS,
 }

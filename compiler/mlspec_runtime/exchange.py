@@ -26,6 +26,8 @@ class Asked(Protocol):
     def cancel(self, submission: Submission) -> None: ...
 
 
+WATCH_AFTER_S = 0.02
+"""Most answers of small models are there before; to watch for a client that leaves costs as much as they do."""
 RETRY_AFTER_S = 10.0
 """For those whose turn didn't come: it is too crowded by far."""
 STRAIGHT_SEND = "mlspec.straight_send"
@@ -45,8 +47,9 @@ class Exchange:
         self._submission: Submission | None = None
         self._end = asyncio.get_running_loop().create_future()
         self._deadline = self._end.get_loop().call_later(self._left_s(), self._expire)
-        self._gone = asyncio.ensure_future(_disconnected(request.receive))
-        self._gone.add_done_callback(self._left)
+        self._receive = request.receive
+        self._gone: asyncio.Task[None] | None = None
+        self._watch = self._end.get_loop().call_later(WATCH_AFTER_S, self._watch_client)
 
     async def begin(self, body: BaseModel, *, stream: bool) -> None:
         """Hand the request to the runner. Raises ServiceError: what the runner says, 504 past the deadline, 499 without
@@ -95,6 +98,10 @@ class Exchange:
     def _left_s(self) -> float:
         return max(0.0, self.info.arrived_at + self._timeout_s - time.monotonic())
 
+    def _watch_client(self) -> None:
+        self._gone = asyncio.ensure_future(_disconnected(self._receive))
+        self._gone.add_done_callback(self._left)
+
     def _left(self, gone: asyncio.Future[None]) -> None:
         if not gone.cancelled():
             self._interrupt(client_left())
@@ -122,7 +129,9 @@ class Exchange:
     async def close(self) -> None:
         """Free the place in the engine, if it isn't free by now."""
         self._deadline.cancel()
-        self._gone.cancel()
+        self._watch.cancel()
+        if self._gone is not None:
+            self._gone.cancel()
         if self._submission is not None:
             self._runner.cancel(self._submission)
 

@@ -29,6 +29,7 @@ class Metrics:
         self._make_for_requests(registry)
         self._make_for_model(plan, registry)
         self._make_for_steps(registry)
+        self._make_for_calls(registry)
         self._make_for_response_cache(registry)
         self._make_for_process(registry)
         self.response_cache_size(0, 0)
@@ -119,6 +120,15 @@ class Metrics:
         )
         self._counted: dict[str, int] = {}
 
+    def _make_for_calls(self, registry: CollectorRegistry) -> None:
+        told = "Calls of a model of tensors that went well, by their rows: so many at most, and more than half of that."
+        self._batches = Counter("mlspec_batches", told, ("rows",), registry=registry)
+        self._batch_rows = Counter(
+            "mlspec_batch_rows", "The rows of these calls; over the calls it is the mean batch.", registry=registry
+        )
+        self._batch_requests = Counter("mlspec_batch_requests", "The requests of these calls.", registry=registry)
+        self._batch_s = Counter("mlspec_batch_seconds", "The time that these calls took.", registry=registry)
+
     def _make_for_response_cache(self, registry: CollectorRegistry) -> None:
         self._cache_requests = Counter(
             "mlspec_response_cache_requests",
@@ -190,6 +200,11 @@ class Metrics:
             self._steps.labels(str(pace.kind.rows)).inc(pace.steps)
             self._step_rows.inc(pace.tokens)
             self._step_s.inc(pace.seconds)
+        for calls in vitals.calls:
+            self._batches.labels(str(calls.most_rows)).inc(calls.calls)
+            self._batch_rows.inc(calls.rows)
+            self._batch_requests.inc(calls.requests)
+            self._batch_s.inc(calls.seconds)
         for event, count in vitals.counts.items():
             self._events.labels(event).inc(max(0, count - self._counted.get(event, 0)))
             self._counted[event] = count

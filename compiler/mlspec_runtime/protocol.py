@@ -64,14 +64,28 @@ class Health:
 
 
 @dataclass(frozen=True)
+class Calls:
+    """Calls of a model of tensors, each of `most_rows` rows at most and of more than half of that: how many there were,
+    the rows and the requests that they computed, and the time that they took.
+    """
+
+    most_rows: int = 0
+    calls: int = 0
+    rows: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Vitals:
-    """What a runner tells of itself every few seconds: the memory that it holds, by kind, its pace since it was last
-    asked, and what it has counted since it began. Empty where it has none to tell.
+    """What a runner tells of itself every few seconds: the memory that it holds, by kind, its pace and its calls since
+    it was last asked, and what it has counted since it began. Empty where it has none to tell.
     """
 
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     paces: tuple[Pace, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    calls: tuple[Calls, ...] = ()
 
 
 class Runner(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
@@ -36,6 +37,11 @@ class WaitingRoom(Generic[Job]):
         """Other bounds from now on. Those who are in stay in, even if they are more."""
         with self._changed:
             self._resize(running, waiting)
+
+    def computes(self, jobs: int) -> None:
+        """So many are computed at once, in one batch, from now on; there is as much room as before."""
+        with self._changed:
+            self._parallel = max(1, jobs)
 
     def _resize(self, running: int, waiting: int) -> None:
         self._places = running + waiting
@@ -93,11 +99,23 @@ class WaitingRoom(Generic[Job]):
             self._tell()
         return present
 
+    def linger(self, enough: Callable[[tuple[Job, ...]], bool], until: float) -> None:
+        """Block until those who wait are `enough`, or the time (of `time.monotonic`) has come, or it is closed."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._closed is not None or enough(tuple(self._waiting)), max(0.0, until - time.monotonic())
+            )
+
     def leave(self, job: Job, *, took_s: float | None = None) -> None:
         """A job is done, or its client has gone; `took_s` is what computing a whole one took."""
+        self.leave_all([job], took_s=took_s)
+
+    def leave_all(self, jobs: Iterable[Job], *, took_s: float | None = None) -> None:
+        """Jobs are done that were computed together, which took `took_s`."""
         with self._changed:
-            self._waiting.pop(job, None)
-            self._running.pop(job, None)
+            for job in jobs:
+                self._waiting.pop(job, None)
+                self._running.pop(job, None)
             if took_s is not None:
                 self._is_measured = True
                 self._typical_s = 0.8 * self._typical_s + 0.2 * took_s

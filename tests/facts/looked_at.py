@@ -33,6 +33,9 @@ class Heard:
         assert help
         self.all.append(("warning", code, message, pointer))
 
+    def of_service(self) -> Heard:
+        return self
+
 
 def base(folder: Path, config: Mapping[str, Any], tensors: Shapes, shards: int = 1) -> tuple[ModelFacts | None, Heard]:
     """A base model of these tensors, written and inspected."""

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from mlspec.runners.mlx_lm import runtime_blas
-from mlspec.runners.mlx_lm.runtime_blas import better_kernels, cpu_flags
+from mlspec_runtime.mlx import blas
+from mlspec_runtime.mlx.blas import better_kernels, cpu_flags
 
 AVX2 = frozenset(("sse2", "avx", "avx2", "fma"))
 AVX512 = AVX2 | {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}
@@ -34,22 +34,22 @@ def test_only_kernels_of_a_time_before_avx_are_replaced(own: str, flags: frozens
 
 
 def test_what_the_operator_sets_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(runtime_blas.VARIABLE, "Sandybridge")
-    runtime_blas.preload("libm.so.6" if sys.platform == "linux" else "libSystem.dylib")
-    assert os.environ[runtime_blas.VARIABLE] == "Sandybridge"
+    monkeypatch.setenv(blas.VARIABLE, "Sandybridge")
+    blas.preload("libm.so.6" if sys.platform == "linux" else "libSystem.dylib")
+    assert os.environ[blas.VARIABLE] == "Sandybridge"
 
 
 def test_a_missing_library_is_told_and_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
-    runtime_blas.preload("libnowhere-blas.so.0")
-    assert "generating will be much slower" in caplog.text
-    assert runtime_blas.VARIABLE not in os.environ or os.environ[runtime_blas.VARIABLE]
+    blas.preload("libnowhere-blas.so.0")
+    assert "computing will be much slower" in caplog.text
+    assert blas.VARIABLE not in os.environ or os.environ[blas.VARIABLE]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_the_kernels_in_use_fit_this_cpu() -> None:
     """In a process of its own: the library is loaded once."""
     program = (
-        "import ctypes, sys; from mlspec.runners.mlx_lm.runtime_blas import preload; preload(sys.argv[1]);"
+        "import ctypes, sys; from mlspec_runtime.mlx.blas import preload; preload(sys.argv[1]);"
         "library = ctypes.CDLL(sys.argv[1]); library.openblas_get_corename.restype = ctypes.c_char_p;"
         "print(library.openblas_get_corename().decode())"
     )

@@ -7,9 +7,9 @@ import logging
 import pytest
 
 from mlspec.runners.mlx_lm.runtime_capacity import Fit, fit
-from mlspec.runners.mlx_lm.runtime_memory import available_bytes, reported_bytes
 from mlspec.runners.mlx_lm.runtime_settings import PlannedMemory
 from mlspec_runtime.errors import ServiceError
+from mlspec_runtime.mlx.memory import available_bytes, reported_bytes
 
 GIB = 1 << 30
 PLANNED = PlannedMemory(fixed_bytes=17 * GIB, request_bytes=4 * GIB)

@@ -9,17 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from mlspec.runners.mlx_lm.runtime_cgroup import system_bytes
-from mlspec.runners.mlx_lm.runtime_memory import (
+from mlspec.runners.mlx_lm.runtime_settings import PlannedMemory
+from mlspec_runtime.mlx.cgroup import system_bytes
+from mlspec_runtime.mlx.memory import (
     MEMORY,
     SYSTEM_MEMORY,
     WORKING_SET,
+    MemoryLimits,
     available_bytes,
     reported_bytes,
     taken,
     tell,
 )
-from mlspec.runners.mlx_lm.runtime_settings import MemoryLimits, PlannedMemory
 
 MIB, GIB = 1 << 20, 1 << 30
 WORKING_SET_BYTES = 12713115648
@@ -41,7 +42,7 @@ def test_a_computer_as_planned_gives_what_is_planned() -> None:
 
 
 def test_one_with_less_gives_less(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "mlspec.mlx_lm")
+    caplog.set_level(logging.INFO, "mlspec.mlx")
     planned = PlannedMemory(40 * GIB, 600 * MIB, 36 * GIB, fixed_bytes=1, request_bytes=1)
     reported = reported_bytes(M2)
     limits = taken(planned, reported)
@@ -77,7 +78,7 @@ def test_a_raised_working_set_leaves_the_system_something() -> None:
 
 
 def test_without_a_plan_a_mac_gets_limits_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "mlspec.mlx_lm")
+    caplog.set_level(logging.INFO, "mlspec.mlx")
     reported = reported_bytes(M2)
     limits = taken(MemoryLimits(), reported)
     assert limits == MemoryLimits(AVAILABLE_BYTES, int(WORKING_SET_BYTES * 0.05), None)
@@ -100,7 +101,7 @@ def test_no_wired_memory_is_a_limit_too() -> None:
 
 
 def test_without_a_working_set_nothing_is_wired(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "mlspec.mlx_lm")
+    caplog.set_level(logging.INFO, "mlspec.mlx")
     limits = taken(PLAN, reported_bytes(CUDA))
     assert limits == MemoryLimits(11 * GIB, GIB // 2, None)
     tell(PLAN, limits, reported_bytes(CUDA))

@@ -280,7 +280,7 @@ def wired(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> 
     """Each wired limit that was set, on a Mac, as its figures and MLX's calls tell."""
     import mlx.core as mx
 
-    caplog.set_level(logging.INFO, "mlspec.mlx_lm")
+    caplog.set_level(logging.INFO, "mlspec.mlx")
     found = [0]
 
     def set_wired_limit(limit: int) -> int:

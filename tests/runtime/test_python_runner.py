@@ -72,7 +72,8 @@ async def serving(bundle: Path, code: str = USER_CLASS, **changes: Any) -> Async
         {"name": "mode", "dtype": "int8", "shape": []},
     ]
     signature = {"inputs": inputs, "outputs": [{"name": "y", "dtype": "float32", "shape": ["batch", 2]}]}
-    settings = {"model": own, **signature, "requests": signature}
+    batching = changes.pop("batching", {})
+    settings = {"model": own, **signature, "requests": signature, "batching": batching}
     runner = {"name": "python", "module": "mlspec.runners.python.runtime", "settings": settings}
     async with running(bundle, **{"runner": runner, "task": "predict", **changes}) as service:
         yield service
@@ -119,7 +120,7 @@ def test_artifacts_are_given_to_load(tmp_path: Path) -> None:
     ("x", "field", "told"),
     [
         ([[1, 2, 3]], "inputs.x", "has the shape [1, 3]"),
-        ([["a", "b"]], "inputs.x", "another type"),
+        ([["a", "b"]], "inputs.x.0.0", "another type"),
         ([[1, 2], [3]], "inputs.x", "different lengths"),
         (None, "inputs.x", "another type"),
     ],
@@ -171,6 +172,52 @@ def test_faults_of_the_users_code(
             assert "secret" not in response.text
             assert error["request_id"] in caplog.text
             assert (await ask(service, [[1, 2]])).status_code == 200
+
+    go(check())
+
+
+MANY = """
+    import threading
+    import numpy as np
+
+    GO_ON = threading.Event()
+    CALLS = []
+
+    class Model:
+        def predict_batch(self, requests):
+            CALLS.append(len(requests))
+            if any(int(inputs["mode"]) == 9 for inputs in requests):
+                GO_ON.wait(30)
+            return [ValueError("secret") if int(inputs["mode"]) == 1 else {"y": inputs["x"] * 3} for inputs in requests]
+"""
+
+
+def test_a_class_that_takes_several_requests_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> None:
+        async with serving(tmp_path, MANY, batching={"max_rows": 8, "max_wait_s": 0.0}) as service:
+            module = sys.modules[f"mlspec_user_model_{abs(hash(str(tmp_path)))}"]
+            first = asyncio.create_task(ask(service, [[0, 0]], 9))
+            while service.runner.stats() != Stats(waiting=0, running=1):
+                await asyncio.sleep(0.002)
+            others = [asyncio.create_task(ask(service, [[n, n]] * n, n % 2)) for n in (1, 2, 3, 4)]
+            while service.runner.stats() != Stats(waiting=4, running=1):
+                await asyncio.sleep(0.002)
+            module.GO_ON.set()
+            assert (await first).json()["outputs"] == {"y": [[0.0, 0.0]]}
+            answers = [await task for task in others]
+            assert [answer.status_code for answer in answers] == [500, 200, 500, 200]
+            assert answers[3].json()["outputs"] == {"y": [[12.0, 12.0]] * 4}
+            assert module.CALLS == [1, 4]
+            assert answers[0].json()["error"]["request_id"] in caplog.text
+            assert "secret" not in answers[0].text
+
+    go(check())
+
+
+def test_a_class_without_any_predict_does_not_start(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with serving(tmp_path, "class Model: pass", wait=False) as service:
+            wait_until(lambda: "neither predict nor predict_batch" in str(service.model._problem))
 
     go(check())
 
@@ -232,6 +279,8 @@ def test_throttled_it_has_less_room_to_wait(tmp_path: Path) -> None:
             assert [(await task).status_code for task in (*slow, asyncio.create_task(ask(service, [[1, 2]])))] == [
                 200
             ] * 3
+            calls = service.runner.vitals().calls
+            assert [(c.most_rows, c.calls, c.rows, c.requests) for c in calls] == [(1, 3, 3, 3)]
             assert service.runner.vitals() == Vitals()
 
     go(check())
@@ -284,7 +333,8 @@ def test_the_documents_say_types_and_shapes(tmp_path: Path) -> None:
         async with serving(tmp_path) as service:
             schemas = (await service.client.get("/docs.json")).json()["components"]["schemas"]
             x = schemas["Inputs"]["properties"]["x"]
-            assert (x["type"], x["items"]["minItems"], x["description"]) == ("array", 2, "float32[batch, 2]")
+            lists = x["anyOf"][0]
+            assert (lists["type"], lists["items"]["minItems"], x["description"]) == ("array", 2, "float32[batch, 2]")
             assert "y" in schemas["Outputs"]["properties"]
 
     go(check())

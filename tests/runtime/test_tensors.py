@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlspec_runtime.predict.examples import examples
 from mlspec_runtime.predict.messages import request_type
 from mlspec_runtime.predict.signature import BadTensorError, Dtype, TensorSpec
-from mlspec_runtime.predict.values import conform, example
+from mlspec_runtime.predict.values import conform
 
 
 def spec(dtype: Any = "float32", *shape: int | str) -> TensorSpec:
@@ -43,7 +44,7 @@ def test_every_type_takes_its_own_values(dtype: Any) -> None:
         ([300], spec("uint8", "n"), "does not fit"),
         ([-1], spec("uint64", "n"), "does not fit"),
         ([2**63], spec("int64", "n"), "does not fit"),
-        ([2**70], spec("int64", "n"), "another type"),
+        ([2**70], spec("int64", "n"), "does not fit"),
         ([1e300], spec("float32", "n"), "too large"),
         ([float("nan")], spec("float32", "n"), "none"),
         ([70000.0], spec("float16", "n"), "too large"),
@@ -69,6 +70,45 @@ def test_scalars_and_empty_lists() -> None:
     assert conform([], spec("int64", "n"), {}).dtype == np.int64
 
 
+@pytest.mark.parametrize(
+    ("value", "declared", "path"),
+    [
+        ([[1, 2], [3, None]], spec("float32", "n", 2), (1, 1)),
+        ([[1, 2], [3, float("inf")]], spec("float32", "n", 2), (1, 1)),
+        ([[1, 2], [True, 3]], spec("float32", "n", 2), (1, 0)),
+        ([1, 2, 256], spec("uint8", "n"), (2,)),
+        ([1, 2**70], spec("int64", "n"), (1,)),
+        ([1.0, 10**400], spec("float64", "n"), (1,)),
+        (["a", "\ud800"], spec("string", "n"), (1,)),
+        (["a", 1], spec("string", "n"), (1,)),
+        ([[1], [1, 2]], spec("float32", "n", "m"), ()),
+        ("a", spec("float32"), ()),
+    ],
+)
+def test_the_place_of_a_wrong_value_is_told(value: Any, declared: TensorSpec, path: tuple[int, ...]) -> None:
+    with pytest.raises(BadTensorError) as error:
+        conform(value, declared, {})
+    assert error.value.path == path
+
+
+def test_lists_may_hold_arrays_as_models_give_them() -> None:
+    value = [np.array([1.0, 2.0]), np.array([3.0, 4.0])]
+    assert conform(value, spec("float32", "n", 2), {}).tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert conform([np.float32(1), 2.0], spec("float32", "n"), {}).tolist() == [1.0, 2.0]
+    assert conform(np.array(["a", "bc"]), spec("string", "n"), {}).tolist() == ["a", "bc"]
+    with pytest.raises(BadTensorError, match="different lengths"):
+        conform([np.array([1.0]), np.array([3.0, 4.0])], spec("float32", "n", "m"), {})
+
+
+@pytest.mark.parametrize("depth", [17, 100, 900])
+def test_deep_lists_are_refused(depth: int) -> None:
+    value: Any = 1.0
+    for _ in range(depth):
+        value = [value]
+    with pytest.raises(BadTensorError, match="deep or deeper"):
+        conform(value, spec("float32", "n"), {})
+
+
 @given(
     st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda x: st.lists(x, max_size=4))
 )
@@ -87,7 +127,7 @@ def test_requests_by_any_name() -> None:
     values = {s.name: [1.0] for s in specs}
     assert kind.model_validate({"inputs": values}).values() == values
     assert "a-b" in kind.model_json_schema()["$defs"]["Inputs"]["properties"]
-    assert example(specs)["a-b"] == [0.0]
+    assert examples(specs)["numbers"]["inputs"]["a-b"] == [0.0]
 
 
 @pytest.mark.parametrize(

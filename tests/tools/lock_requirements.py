@@ -13,6 +13,7 @@ index that it is set up for; nothing is installed and no wheel is downloaded but
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -86,16 +87,65 @@ RUNTIME_IMPORTS = (
 )
 
 
+# The newest that was built for the set's CUDA (the extras of its metadata say for which); for 12 on x86-64 alone.
+ONNXRUNTIME = {
+    "linux-cuda12": [
+        "onnxruntime-gpu[cuda,cudnn]==1.26.0; platform_machine == 'x86_64'",
+        "onnxruntime==1.26.0; platform_machine == 'aarch64'",
+    ],
+    "linux-cuda13": ["onnxruntime-gpu[cuda,cudnn]==1.31.1"],
+}
+
+# On the public index torch for Linux is built for CUDA, since 2.11 for CUDA 13.
+TORCH = {"linux-cuda12": "2.10.0"}
+
+# What the build for CPUs (2.13.0+cpu, of torch's own index) says that it needs: the CUDA libraries aren't among it.
+CPU_BUILDS = {
+    "linux-cpu": [
+        "[[tool.uv.dependency-metadata]]",
+        'name = "torch"',
+        'version = "2.13.0"',
+        'requires-dist = ["filelock", "typing-extensions>=4.10.0", "setuptools>=77.0.3", "sympy>=1.13.3", '
+        '"networkx>=2.5.1", "jinja2", "fsspec>=0.8.5"]',
+    ]
+}
+
+
 def asked(owner: str, target: ConstraintSet) -> list[str]:
     """What an owner itself asks for; everything else in its files follows from it."""
     return {
         "runners/mlx_lm": ["mlx-lm==0.32.2", f"mlx{target.mlx_extra}==0.32.4", "llguidance==1.9.1"],
         "runners/python": ["numpy"],
+        "runners/mlx": [f"mlx{target.mlx_extra}==0.32.4", "numpy"],
+        "runners/coreml": ["coremltools==9.0", "numpy", "pillow"],
+        "runners/onnx": ["numpy", *ONNXRUNTIME.get(target.name, ["onnxruntime==1.32.0"])],
+        "runners/sklearn": ["numpy", "scikit-learn==1.9.1", "skops==0.16.0"],
+        "runners/torch": ["numpy", "safetensors==0.8.0", f"torch=={TORCH.get(target.name, '2.13.0')}"],
+        "tensors/packages/pillow": ["pillow"],
+        "tensors/packages/pyarrow": ["pyarrow"],
+        "tensors/packages/tokenizers": ["tokenizers"],
         "backends/bentoml": ["bentoml==1.4.39", "fastapi==0.165.0", *RUNTIME_IMPORTS],
     }[owner]
 
 
-OWNERS = ("runners/mlx_lm", "runners/python", "backends/bentoml")
+BACKEND = "backends/bentoml"
+OWNERS = (
+    "runners/mlx_lm",
+    "runners/python",
+    "runners/onnx",
+    "runners/sklearn",
+    "runners/mlx",
+    "runners/coreml",
+    "runners/torch",
+    "tensors/packages/pillow",
+    "tensors/packages/pyarrow",
+    "tensors/packages/tokenizers",
+    BACKEND,
+)
+
+# Torch pins each of CUDA's libraries, to older ones than MLX wants (12) or would take (13): such an owner agrees with
+# the backend alone, and no service has both.
+APART = {"linux-cuda12": ("runners/torch",), "linux-cuda13": ("runners/torch",)}
 
 
 def lock_file(owner: str, target: ConstraintSet) -> Path:
@@ -105,16 +155,30 @@ def lock_file(owner: str, target: ConstraintSet) -> Path:
 def locked(target: ConstraintSet, *, upgrade: bool) -> dict[Path, str]:
     """The text of each owner's file of a set."""
     kept = [] if upgrade else _present_lines(target)
-    together = [line for owner in OWNERS for line in asked(owner, target)]
-    master = _resolve(target, together, constraints=_installed(), preferences=kept)
-    return {lock_file(o, target): _lines_of(o, target, master) for o in OWNERS}
+    apart = APART.get(target.name, ())
+    master = _together([o for o in OWNERS if o not in apart], target, _installed(), kept)
+    masters = {owner: _together([owner, BACKEND], target, _lines_of(BACKEND, target, master), kept) for owner in apart}
+    texts = {owner: _lines_of(owner, target, masters.get(owner, master)) for owner in OWNERS}
+    return {lock_file(owner, target): "".join(f"{line}\n" for line in lines) for owner, lines in texts.items()}
 
 
-def _lines_of(owner: str, target: ConstraintSet, master: list[str]) -> str:
+def _together(
+    owners: Sequence[str], target: ConstraintSet, constraints: Sequence[str], preferences: Sequence[str]
+) -> list[str]:
+    wanted = [line for owner in owners for line in asked(owner, target)]
+    return _resolve(target, wanted, constraints=[_without_extra(line) for line in constraints], preferences=preferences)
+
+
+def _without_extra(line: str) -> str:
+    """A constraint may have none."""
+    return re.sub(r"\[[^]]*\]", "", line)
+
+
+def _lines_of(owner: str, target: ConstraintSet, master: list[str]) -> list[str]:
     wanted = asked(owner, target)
     with_extra = {f"{r.name}{r.specifier}": str(r) for r in map(Requirement, wanted) if r.extras}
     lines = _resolve(target, wanted, constraints=master, preferences=[])
-    return "".join(f"{with_extra.get(line, line)}\n" for line in (_short(target, line) for line in lines))
+    return [with_extra.get(line, line) for line in (_short(target, line) for line in lines)]
 
 
 def _short(target: ConstraintSet, line: str) -> str:
@@ -144,7 +208,8 @@ def _resolve(
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         environments = ", ".join(f'"{e}"' for e in target.environments())
-        _write(work / "pyproject.toml", ["[tool.uv]", f"environments = [{environments}]"])
+        builds = CPU_BUILDS.get(target.name, [])
+        _write(work / "pyproject.toml", ["[tool.uv]", f"environments = [{environments}]", *builds])
         _write(work / "wanted.in", wanted)
         _write(work / "constraints.txt", constraints)
         _write(work / "locked.txt", preferences)

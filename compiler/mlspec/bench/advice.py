@@ -60,8 +60,14 @@ def _near_the_limit(record: Record, levels: Sequence[Level]) -> str:
         peak = level.service.peak_memory_bytes
         if budget and peak and peak >= _NEAR * budget:
             took = f"At {level.concurrency} memory came to {memory(peak)} of the {memory(budget)} that the plan allows"
-            return f"{took}: more would need a smaller service.concurrency, context_length or quantization."
+            return f"{took}: more would need a smaller {_smaller(record)}."
     return ""
+
+
+def _smaller(record: Record) -> str:
+    if record.subject.task == "generate":
+        return "service.concurrency, context_length or quantization"
+    return "service.batching.max_rows"
 
 
 def _hot(levels: Sequence[Level]) -> str:

@@ -50,7 +50,7 @@ def asked_words(record: Record) -> list[str]:
         "" if asked.max_tokens is None else f"at most {asked.max_tokens} an answer",
         f"adapters {' and '.join(asked.adapters)}" if asked.adapters else "",
         f"{asked.shared_prefix} words shared" if asked.shared_prefix else "",
-        "prompts come again" if asked.repeat else "",
+        f"{'prompts' if record.subject.task == 'generate' else 'requests'} come again" if asked.repeat else "",
     ]
     return [word for word in words if word]
 

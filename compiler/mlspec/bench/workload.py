@@ -29,7 +29,8 @@ _OPENAI = ("temperature", "top_p", "seed", "stop", "presence_penalty", "frequenc
 class Workload:
     """What is asked. `bodies` are those of `POST /predict` to begin with, of the spec's tests; without any, prompts are
     generated of `prompt_tokens` words. `shared_prefix` words come before each prompt. `adapters` take turns; none: the
-    service's default. `max_tokens` None: as a body says, else at most 64.
+    service's default. `max_tokens` None: as a body says, else at most 64. `rows` are those of bodies that were made up
+    for a model of tensors.
     """
 
     endpoint: EndpointName
@@ -42,6 +43,7 @@ class Workload:
     adapters: tuple[str, ...] = ()
     repeat: bool = False
     seed: int = 0
+    rows: int | None = None
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def requests(self, first: int) -> Iterator[Request]:

@@ -90,7 +90,8 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _is_spec(path: Path) -> bool:
-    if path.name.startswith(".") or path.name in _NO_SPECS or path.name.endswith(".lock.yaml") or not path.is_file():
+    beside_a_spec = path.name.endswith((".lock.yaml", ".calibration.yaml"))
+    if path.name.startswith(".") or path.name in _NO_SPECS or beside_a_spec or not path.is_file():
         return False
     try:
         return bool(_SPEC.search(path.read_bytes()))

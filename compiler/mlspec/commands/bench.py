@@ -58,6 +58,10 @@ class _Outcome:
 
 
 def run(options: Namespace) -> int:
+    if options.calibrate:
+        from mlspec.commands.bench_calibrate import run as calibrate
+
+        return calibrate(options)
     wanted_format, measured_at = options.output_format, datetime.now(UTC).isoformat(timespec="seconds")
     before = read_record(options.compare) if options.compare else None
     for place, is_ours in ((options.html, is_page), (options.save, is_record)):

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlspec.bench.connection import Place
 from mlspec.bench.record import Asked
+from mlspec.bench.tensors import generated
 from mlspec.bench.workload import PATHS, EndpointName, Workload
 from mlspec.errors import CommandError
 from mlspec.model.plan import Plan
@@ -34,16 +35,19 @@ def check_url(url: str) -> None:
 def workload_of(options: Namespace, checked: Checked, plan: Plan) -> Workload:
     """Raises CommandError for what doesn't go together with the spec."""
     generates = plan.task == "generate"
+    _check_rows(options, generates)
     if not generates:
         _check_tensors(options)
     elif options.url is None or options.target is not None:
         _check_tokens(options, plan)
     endpoint = _endpoint(options, plan)
-    bodies = _bodies(options, checked, generates)
+    rows = None if generates else _rows(options, checked)
+    bodies = _bodies(options, checked, plan, rows)
     return Workload(
         endpoint=endpoint,
         task=plan.task,
         bodies=bodies,
+        rows=rows,
         prompt_tokens=options.prompt_tokens or _PROMPT_TOKENS,
         max_tokens=options.max_tokens,
         most_tokens=plan.runtime["limits"]["max_tokens"],
@@ -57,10 +61,9 @@ def workload_of(options: Namespace, checked: Checked, plan: Plan) -> Workload:
 
 def asked_of(options: Namespace, workload: Workload) -> Asked:
     """The same in words, to be kept."""
-    generated = f"prompts of {workload.prompt_tokens} words"
     return Asked(
         endpoint=PATHS[workload.endpoint],
-        prompts="its tests' requests" if workload.bodies else generated,
+        prompts=_prompts(workload),
         max_tokens=options.max_tokens,
         requests=options.requests,
         duration_s=options.duration,
@@ -71,11 +74,22 @@ def asked_of(options: Namespace, workload: Workload) -> Asked:
     )
 
 
+def _prompts(workload: Workload) -> str:
+    if workload.rows is not None:
+        return f"generated requests of {workload.rows} row{'' if workload.rows == 1 else 's'}"
+    return "its tests' requests" if workload.bodies else f"prompts of {workload.prompt_tokens} words"
+
+
 def _check_tensors(options: Namespace) -> None:
     given = [name for name in _OF_LANGUAGE if getattr(options, name)]
     if given:
         flag = f"--{given[0].replace('_', '-')}"
         raise CommandError("usage", f"{flag} is for language models; this one takes tensors", f"leave {flag} out")
+
+
+def _check_rows(options: Namespace, generates: bool) -> None:
+    if options.rows and generates:
+        raise CommandError("usage", "--rows is for models of tensors; this one generates text", "leave --rows out")
 
 
 def _check_tokens(options: Namespace, plan: Plan) -> None:
@@ -111,17 +125,25 @@ def _endpoint(options: Namespace, plan: Plan) -> EndpointName:
     return found
 
 
-def _bodies(options: Namespace, checked: Checked, generates: bool) -> tuple[Mapping[str, Any], ...]:
+def _rows(options: Namespace, checked: Checked) -> int | None:
+    """Of requests to be made up for a model of tensors; None where the tests' are asked."""
+    rows: int | None = options.rows
+    return rows or (None if _fine(checked) else 1)
+
+
+def _fine(checked: Checked) -> list[Mapping[str, Any]]:
+    return [test.predict for test in checked.spec.tests if test.expect.status == 200]
+
+
+def _bodies(options: Namespace, checked: Checked, plan: Plan, rows: int | None) -> tuple[Mapping[str, Any], ...]:
     """The tests' requests that are to be answered; none where prompts are to be generated."""
+    if rows is not None:
+        return generated(plan.runtime["runner"]["settings"]["requests"]["inputs"], rows, options.seed)
+    if plan.task != "generate":
+        return tuple(_fine(checked))
     if options.prompt_tokens:
         return ()
-    fine = [test.predict for test in checked.spec.tests if test.expect.status == 200]
-    if generates:
-        return tuple(body for body in fine if body.get("prompt") or body.get("messages"))
-    if not fine:
-        message = f"{checked.document.shown} has no test whose request could be asked"
-        raise CommandError("no-tests", message, "add one under 'tests:' that expects status 200")
-    return tuple(fine)
+    return tuple(body for body in _fine(checked) if body.get("prompt") or body.get("messages"))
 
 
 def _adapters(wanted: str | None, checked: Checked) -> tuple[str, ...]:

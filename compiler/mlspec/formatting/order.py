@@ -14,14 +14,14 @@ ORDERS: Mapping[tuple[str, ...], Sequence[str]] = {
     ),
     ("metadata",): ("name", "project", "description", "labels"),
     ("model",): (
-        *("runner", "task", "base", "adapters", "default_adapter", "max_loaded_adapters"),
+        *("runner", "task", "stages", "base", "adapters", "default_adapter", "max_loaded_adapters"),
         *("chat_template", "system_prompt", "context_length", "quantization", "kv_bits"),
         *("prefill_step", "prompt_cache_mb", "sampling"),
         *("module", "class", "files", "requirements", "artifacts", "inputs", "outputs"),
     ),
     ("service",): (
         *("backend", "endpoints", "concurrency", "prefer", "limits", "env"),
-        *("auth", "cors", "response_cache", "logging", "tracing"),
+        *("auth", "cors", "batching", "inputs", "outputs", "pre", "post", "response_cache", "logging", "tracing"),
     ),
 }
 

@@ -32,6 +32,17 @@ _LARGE = "float32: twice the memory, and half the speed where bandwidth is the l
 
 _Given = Mapping[str, str | None]
 
+DEVICES: Mapping[str, str] = {"metal": "mps", "cpu": "cpu", "cuda12": "cuda", "cuda13": "cuda"}
+"""What torch calls each accelerator."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a spec says of a model's device and dtype; `auto` leaves it to the target."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+
 
 @dataclass(frozen=True)
 class _Setting:
@@ -46,12 +57,20 @@ class _Setting:
         return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def torch_plan(target: Target, given: _Given) -> tuple[tuple[Decision, ...], Mapping[str, str]]:
+def devices(target: Target) -> tuple[str, ...]:
+    """What torch can compute on there: the accelerator, and the CPU beside it."""
+    return tuple(dict.fromkeys((DEVICES[target.accelerator], "cpu")))
+
+
+def torch_plan(
+    target: Target, given: _Given, wanted: Wanted | None = None
+) -> tuple[tuple[Decision, ...], Mapping[str, str]]:
     """Decisions for a service whose requirements hold torch, and the environment that carries them out.
 
-    `given` are the variables of the spec's own, None those that are set where the service starts: they stand.
+    `given` are the variables of the spec's own, None those that are set where the service starts: they stand. `wanted`
+    is a device that the target has.
     """
-    found = [_as_given(setting, given) for setting in _settings(target, given)]
+    found = [_as_given(setting, given) for setting in _settings(target, given, wanted or Wanted())]
     environment = {s.variable: s.text for s in found if s.variable and s.decision.value is not None}
     return tuple(setting.decision for setting in found), environment
 
@@ -65,24 +84,33 @@ def _as_given(setting: _Setting, given: _Given) -> _Setting:
     return _Setting(setting.variable, decision)
 
 
-def _settings(target: Target, given: _Given) -> Iterator[_Setting]:
-    device = {"metal": "mps", "cpu": "cpu"}.get(target.accelerator, "cuda")
-    rule = f"the target's accelerator is {target.accelerator}"
-    yield _Setting("MLSPEC_TORCH_DEVICE", Decision("torch.device", device, rule, ("target:accelerator",)))
-    yield _Setting("MLSPEC_TORCH_DTYPE", _dtype(target))
-    if device == "mps":
+def _settings(target: Target, given: _Given, wanted: Wanted) -> Iterator[_Setting]:
+    device = _device(target, wanted)
+    yield _Setting("MLSPEC_TORCH_DEVICE", device)
+    yield _Setting("MLSPEC_TORCH_DTYPE", _dtype(target, device.value, wanted))
+    if device.value == "mps":
         yield from _watermarks(target, given)
         yield _Setting("PYTORCH_ENABLE_MPS_FALLBACK", _fallback())
         yield _Setting(None, _bentoml_gpus())
-    if device == "cpu":
+    if device.value == "cpu":
         yield _Setting("OMP_NUM_THREADS", _threads(target.machine))
 
 
-def _dtype(target: Target) -> Decision:
+def _device(target: Target, wanted: Wanted) -> Decision:
+    key = "torch.device"
+    if wanted.device != "auto":
+        return Decision(key, wanted.device, "as the spec says", ("spec:/model/device",), given=True)
+    rule = f"the target's accelerator is {target.accelerator}"
+    return Decision(key, DEVICES[target.accelerator], rule, ("target:accelerator",))
+
+
+def _dtype(target: Target, device: str, wanted: Wanted) -> Decision:
     key, inputs = "torch.dtype", ("target:accelerator",)
-    if target.accelerator == "metal":
+    if wanted.dtype != "auto":
+        return Decision(key, wanted.dtype, "as the spec says", ("spec:/model/dtype",), given=True)
+    if device == "mps":
         return _mac_dtype(target.machine)
-    if target.accelerator == "cpu":
+    if device == "cpu":
         rule = "every CPU computes in it at full speed"
         return Decision(
             key, "float32", rule, inputs, ("bfloat16: emulated by most CPUs", "float16: emulated by most CPUs")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from mlspec.model.calibration import Calibration
 from mlspec.model.document import Pointer
 from mlspec.model.spec import Source
 
@@ -54,7 +55,10 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class Facts:
+    """Of all models; `calibrations` are what was measured of them, for a target each."""
+
     models: tuple[ModelFacts, ...] = ()
+    calibrations: tuple[Calibration, ...] = ()
 
     def of(self, role: str) -> ModelFacts:
         """The facts of the model with this role; a KeyError if the spec names none."""

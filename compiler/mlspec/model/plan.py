@@ -29,8 +29,9 @@ class Resolved:
 class Decision:
     """One decided value. `rule` says why; `inputs` are what it came from, never line numbers: JSON pointers into the
     spec (`spec:/model/context_length`), facts (`facts:base/context_length`), a profile (`profile:machines/mac.yaml`),
-    data rows (`data:chips/Apple M2 Max/bandwidth_gb_s`) or other decisions (`plan:memory.budget_bytes`). `rejected` are
-    the alternatives, each with why it wasn't taken. `given`: the spec says so; else mlspec chose.
+    what was measured (`calibration:linux/points`), data rows (`data:chips/Apple M2 Max/bandwidth_gb_s`) or other
+    decisions (`plan:memory.budget_bytes`). `rejected` are the alternatives, each with why it
+    wasn't taken. `given`: the spec says so; else mlspec chose.
     """
 
     key: str
@@ -95,7 +96,8 @@ class RunnerPlan:
     """A runner's part of a plan.
 
     `settings` is what its runtime reads; `concurrency` requests are computed at once; `environment` is set where the
-    service starts; `system_packages` are the Debian packages that an image needs.
+    service starts; `system_packages` are the Debian packages that an image needs; `requirements` are pinned lines of
+    what was decided to be needed beside `Runner.requirements`, which stand where both name a package.
     """
 
     decisions: tuple[Decision, ...]
@@ -106,6 +108,7 @@ class RunnerPlan:
     memory: MemoryPlan | None = None
     speed: Speed | None = None
     derivations: tuple[Derivation, ...] = ()
+    requirements: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

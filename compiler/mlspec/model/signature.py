@@ -24,8 +24,8 @@ Dtype = Literal[
 
 
 class Image(Frozen):
-    """An input that may come as a file. Its numbers, 0 to 255, are divided by `divide_by`; a file of more than
-    `max_pixels` is refused.
+    """An input that may come as a file. Its numbers, 0 to 255, are divided by `divide_by`; the files of a
+    request have `max_pixels` together, at most.
     """
 
     mode: Literal["rgb", "gray"] = "rgb"
@@ -52,7 +52,7 @@ class Tensor(Frozen):
     def settings(self) -> dict[str, object]:
         """As the bundle's runtime reads it (`mlspec_runtime.predict.signature`), without what is unset."""
         given = {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
-        more = {"minimum": self.minimum, "maximum": self.maximum, "labels": list(self.labels)}
+        more: dict[str, object] = {"minimum": self.minimum, "maximum": self.maximum, "labels": list(self.labels)}
         more |= {"columns": list(self.columns), "image": None if self.image is None else dict(self.image)}
         return {**given, **{key: value for key, value in more.items() if value not in (None, [])}}
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from mlspec.characters import shortened, visible
-from mlspec.diagnostics import Report, Span
+from mlspec.diagnostics import Report
 from mlspec.hub import snapshot_folder
-from mlspec.looking import NO_FILE, Kind, check_readable, kind_of, near_folder, stays_inside, told
+from mlspec.looking import NO_FILE, Kind, kind_of, near_folder, stays_inside, told
 from mlspec.model.document import Document, Pointer
 from mlspec.model.facts import Facts, Located, ModelFacts, ModelRef
 from mlspec.model.lock import Lock, LockedModel
 from mlspec.model.spec import Source, Spec
 from mlspec.passes.lock import believable, check_rest, covers, lacks_weights, locked_facts, only_absent
+from mlspec.passes.project_files import check_user_files, shown_in, user_files
 from mlspec.runners import Faults, Runner
+from mlspec.tensors.steps import check_step_file, service_steps
 from mlspec.workspace import Workspace
 
 _LONGEST_PATH_IN_A_MESSAGE = 200
@@ -24,23 +25,27 @@ _LONGEST_PATH_IN_A_MESSAGE = 200
 
 @dataclass(frozen=True)
 class ModelFaults:
-    """Faults of the spec's `model` block, put at their place in the document."""
+    """Faults of a block of the spec, put at their place in the document."""
 
     document: Document
     report: Report
+    block: str = "model"
 
     def error(self, code: str, message: str, pointer: Pointer = (), *, help: str = "") -> None:
-        self.report.error(code, message, self.document.value_span(("model", *pointer)), help=help)
+        self.report.error(code, message, self.document.value_span((self.block, *pointer)), help=help)
 
     def warning(self, code: str, message: str, pointer: Pointer = (), *, help: str = "") -> None:
-        self.report.warning(code, message, self.document.value_span(("model", *pointer)), help=help)
+        self.report.warning(code, message, self.document.value_span((self.block, *pointer)), help=help)
+
+    def of_service(self) -> Faults:
+        return replace(self, block="service")
 
 
 @runtime_checkable
 class Reader(Protocol):
     """A runner that knows what is in the files of the project that it needs."""
 
-    def check_user_file(self, pointer: Pointer, file: Path, faults: Faults) -> None:
+    def check_user_file(self, model: Any, pointer: Pointer, file: Path, faults: Faults) -> None:
         """Report what is wrong with the content of one of `user_files`, named at `pointer`. Raises OSError."""
 
 
@@ -201,58 +206,20 @@ def _in_store(ref: ModelRef, tag: str, workspace: Workspace, faults: ModelFaults
 def _unreadable(
     problem: OSError, place: Path, ref: ModelRef, pointer: Pointer, workspace: Workspace, faults: ModelFaults
 ) -> None:
-    message, help = told(problem, place, _shown_in(workspace))
+    message, help = told(problem, place, shown_in(workspace))
     faults.error("model-unreadable", f"{ref.role}: {message}", pointer, help=help)
 
 
 def _check_user_files(runner: Runner, spec: Spec, workspace: Workspace, faults: ModelFaults) -> None:
-    for pointer, path in runner.user_files(spec.model).items():
-        span = faults.document.value_span(("model", *pointer))
+    named = user_files(spec, runner)
 
-        def look(file: Path, pointer: Pointer = pointer) -> None:
-            if isinstance(runner, Reader):
-                runner.check_user_file(pointer, file, faults)
+    def look(pointer: Pointer, file: Path) -> None:
+        if pointer[0] == "service":
+            check_step_file(service_steps(spec.service), pointer[1:], file, faults.of_service())
+        elif isinstance(runner, Reader):
+            runner.check_user_file(spec.model, pointer[1:], file, faults)
 
-        check_project_file(path, span, workspace, faults.report, look)
-
-
-def check_project_file(
-    path: str, span: Span, workspace: Workspace, report: Report, look: Callable[[Path], None] = lambda file: None
-) -> bool:
-    """That a file of the project, named at `span`, is there and can be read; a fault is reported if not. `look` gets it
-    if it is, and may raise OSError.
-    """
-    file = workspace.root / path
-    try:
-        found = _is_file_inside(file, path, span, workspace, report)
-        if found:
-            look(file)
-        return found
-    except OSError as problem:
-        message, help = told(problem, file, _shown_in(workspace))
-        report.error("file-unreadable", message, span, help=help)
-        return False
-
-
-def _is_file_inside(file: Path, path: str, span: Span, workspace: Workspace, report: Report) -> bool:
-    if not stays_inside(file, workspace.root):
-        message = f"'{path}' is a link that leads out of the project"
-        report.error("path-outside", message, span, help="copy the file into the project")
-        return False
-    kind = kind_of(file)
-    if kind == "file":
-        check_readable(file)
-        return True
-    shown = f"'{shortened(path, _LONGEST_PATH_IN_A_MESSAGE)}'"
-    message = f"there is no file {shown}" if kind == "nothing" else f"{shown} {NO_FILE[kind]}, not a file"
-    report.error("file-missing", message, span, help=f"paths start at the project's root: {workspace.root.name}/")
-    return False
-
-
-def _shown_in(workspace: Workspace) -> Callable[[Path], str]:
-    """Shows a path as the specs of the project write it, one outside in full."""
-    root = workspace.root
-    return lambda path: str(path.relative_to(root) if path.is_relative_to(root) and path != root else path)
+    check_user_files(named, faults.document, workspace, faults.report, look)
 
 
 def _variable(root: str, workspace: Workspace) -> str:

@@ -147,7 +147,7 @@ def _complete(target: TargetSpec, given: MachineSpec, place: _Place) -> bool:
 
 def _profile(path: str, place: _Place) -> Mapping[str, Any] | None:
     """A machine's profile in the project, loaded and checked against its schema."""
-    from mlspec.passes.inspect import check_project_file
+    from mlspec.passes.project_files import check_project_file
     from mlspec.passes.validate import validate_profile
 
     span = place.document.value_span((*place.pointer, "profile"))

@@ -14,8 +14,9 @@ from mlspec.model.plan import RUNTIME_API, Decision, Derivation, Plan, Resolved,
 from mlspec.model.spec import Spec
 from mlspec.passes.governor import governor, governor_decision
 from mlspec.passes.inspect import ModelFaults
+from mlspec.passes.project_files import copied_user_files, user_files
 from mlspec.passes.service import service_block, service_decisions
-from mlspec.requirements import pins
+from mlspec.requirements import overridden, pins
 from mlspec.runners import Runner
 from mlspec.workspace import Workspace
 
@@ -28,8 +29,10 @@ def plan(
     """The plan of one target; None after a fault was reported."""
     spec, target = resolved.spec, resolved.target
     decided = runner.plan(spec, resolved.facts, target, ModelFaults(document, report))
-    requirements = _requirements(runner, backend, resolved, document, report)
-    if decided is None or requirements is None:
+    more = decided.requirements if decided is not None else ()
+    requirements = _requirements(runner, backend, resolved, more, document, report)
+    copied = _copied(resolved, runner, document, workspace, report)
+    if decided is None or requirements is None or copied is None:
         return None
     environment = {**decided.environment, **{e.name: e.value for e in spec.service.env if e.value is not None}}
     required = _required_environment(spec)
@@ -49,7 +52,7 @@ def plan(
         required_environment=required,
         system_packages=decided.system_packages,
         requirements=requirements,
-        copied=_copied(resolved, runner, workspace),
+        copied=copied,
         links={f"models/{found.ref.role}": found.folder for found in resolved.located},
         memory=decided.memory,
         speed=decided.speed,
@@ -128,19 +131,28 @@ def _model(facts: ModelFacts, derivations: Iterable[Derivation]) -> dict[str, An
     return {**model, "files": [vars(file) for file in facts.files]}
 
 
-def _copied(resolved: Resolved, runner: Runner, workspace: Workspace) -> dict[str, Path]:
+def _copied(
+    resolved: Resolved, runner: Runner, document: Document, workspace: Workspace, report: Report
+) -> dict[str, Path] | None:
     """What goes into the bundle as it is: the serve-time library, the runner's part of it, the user's files."""
     library = {f"mlspec_runtime/{p.relative_to(_RUNTIME).as_posix()}": p for p in sorted(_RUNTIME.rglob("*.py"))}
     own = {f"mlspec_runtime/runners/{name}": path for name, path in runner.runtime_files(resolved.spec.model).items()}
-    user = {f"user/{path}": workspace.root / path for path in runner.user_files(resolved.spec.model).values()}
-    return {**library, **own, **user}
+    user = copied_user_files(user_files(resolved.spec, runner), document, workspace, report)
+    return None if user is None else {**library, **own, **user}
 
 
 def _requirements(
-    runner: Runner, backend: Backend, resolved: Resolved, document: Document, report: Report
+    runner: Runner,
+    backend: Backend,
+    resolved: Resolved,
+    more: tuple[str, ...],
+    document: Document,
+    report: Report,
 ) -> tuple[str, ...] | None:
-    """The union of what runner and backend pin; two versions of one package are a fault."""
-    ours = runner.requirements(resolved.spec.model, resolved.target)
+    """The union of what runner and backend pin; two versions of one package are a fault. `more` is what the runner's
+    plan needs beside its own.
+    """
+    ours = overridden(more, runner.requirements(resolved.spec.model, resolved.target))
     theirs = backend.requirements(resolved.target)
     of_runner, of_backend = pins(ours), pins(theirs)
     differing = [name for name in sorted(of_runner.keys() & of_backend.keys()) if of_runner[name] != of_backend[name]]

@@ -154,8 +154,13 @@ def _remedy(problem: OSError, store: Path) -> str:
 
 
 def _check_size(made: Path, derivation: Derivation, pointer: Pointer, faults: ModelFaults) -> None:
-    """Compare the made tensors' bytes with those that the plan counted beforehand, and its memory with them."""
-    found = (tensors(path).values() for path in made.glob("*.safetensors"))
+    """Compare the made tensors' bytes with those that the plan counted beforehand, and its memory with them. What is in
+    another format can't be counted beforehand.
+    """
+    files = sorted(made.glob("*.safetensors"))
+    if not files:
+        return
+    found = (tensors(path).values() for path in files)
     made_bytes = sum(tensor.size_bytes for file in found for tensor in file)
     if made_bytes != derivation.bytes:
         message = f"{derivation.role} has {made_bytes:,} bytes {_done(derivation)}, {derivation.bytes:,} were planned"

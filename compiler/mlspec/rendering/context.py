@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlspec.model.plan import Decision, Plan
+from mlspec.requirements import CPU_BUILDS, cpu_builds
 
 NEUTRAL = "x"
 
@@ -50,6 +51,8 @@ def _decided(plan: Plan) -> dict[str, Any]:
         "endpoints": list(plan.runtime["endpoints"]),
         "needs_key": plan.runtime.get("auth") is not None,
         "system_packages": list(plan.system_packages),
+        "cpu_builds": list(cpu_builds(plan.requirements, target.constraint_set)),
+        "cpu_index": CPU_BUILDS,
         **{d.key.partition(".")[2]: d.value for d in plan.decisions if d.key.startswith("serving.")},
     }
 

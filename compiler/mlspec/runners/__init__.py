@@ -28,6 +28,9 @@ class Faults(Protocol):
     def error(self, code: str, message: str, pointer: Pointer = (), *, help: str = "") -> None: ...
     def warning(self, code: str, message: str, pointer: Pointer = (), *, help: str = "") -> None: ...
 
+    def of_service(self) -> Faults:
+        """The same for the spec's `service` block."""
+
 
 class Runner(Protocol):
     """What a framework gives the compiler. `runner_api` is the version of this protocol that it was written for.

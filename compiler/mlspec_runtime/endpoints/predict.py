@@ -10,6 +10,8 @@ from starlette.responses import Response, StreamingResponse
 
 from mlspec_runtime.documents import error_documents, stream_document
 from mlspec_runtime.endpoints import Serving
+from mlspec_runtime.endpoints.file_bodies import FileRoute, TakesFiles, file_document
+from mlspec_runtime.endpoints.quick_json import QuickRoute
 from mlspec_runtime.exchange import EventStream, Exchange
 from mlspec_runtime.protocol import Runner
 
@@ -32,13 +34,21 @@ def add_predict(app: FastAPI, serving: Serving) -> None:
             await exchange.close()
         return Response(output.data.model_dump_json(), media_type="application/json")
 
+    kind: object = serving.runner.request_type
+    if isinstance(kind, TakesFiles) and kind.file_types:
+        # Before the other: the first route that matches answers.
+        app.router.routes.append(FileRoute("/predict", kind, predict))
     _take(predict, serving.runner)
-    app.post(
+    app.router.add_api_route(
         "/predict",
+        predict,
+        methods=["POST"],
         summary="Ask the model",
         response_model=serving.runner.response_type,
         responses=error_documents(),
-    )(predict)
+        openapi_extra=file_document(kind),
+        route_class_override=QuickRoute,
+    )
 
 
 def add_stream(app: FastAPI, serving: Serving) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,42 +12,24 @@ from pydantic import BaseModel
 
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.heat.allowance import Allowance
-from mlspec_runtime.predict.messages import (
-    TensorRequest,
-    TensorResponse,
-    TensorTimings,
-    request_type,
-    response_type,
-)
-from mlspec_runtime.predict.model import CreateModel, ModelContext, TensorModel
+from mlspec_runtime.predict.answers import dead
+from mlspec_runtime.predict.batches import stack_key, stackable
+from mlspec_runtime.predict.computing import Computing
+from mlspec_runtime.predict.examples import examples
+from mlspec_runtime.predict.intake import Intake
+from mlspec_runtime.predict.job import Job, StackKey
+from mlspec_runtime.predict.messages import TensorRequest, request_type, response_type
+from mlspec_runtime.predict.model import CreateModel, ManyAtOnce, ModelContext, TensorModel
 from mlspec_runtime.predict.settings import Settings, read
-from mlspec_runtime.predict.signature import Array, BadTensorError
-from mlspec_runtime.predict.values import conform, example, to_lists
+from mlspec_runtime.predict.signature import Array
 from mlspec_runtime.protocol import RUNNER_API, Health, RunnerContext, Stats, Vitals
-from mlspec_runtime.submission import Measures, Output, Submission
+from mlspec_runtime.request_info import current
+from mlspec_runtime.submission import Submission
 from mlspec_runtime.waiting_room import WaitingRoom
 
-LOG = logging.getLogger("mlspec.predict")
-CLOSE_WAIT_S = 10.0
 RECENT_S = 10.0
 STUCK_S = 60.0
 """A call is taken for one that hangs after this time, or twice the requests' deadline where that is longer."""
-
-
-class Job(Submission):
-    """One call of the model; without inputs, of its `health`."""
-
-    def __init__(self, request_id: str, inputs: Mapping[str, Array] | None, sizes: dict[str, int]) -> None:
-        super().__init__(request_id)
-        self.inputs = inputs
-        self.sizes = sizes
-        self.entered_at = time.monotonic()
-        self.began_at = 0.0
-        self.computing = False
-
-
-class Done(BaseModel):
-    """What `health` answers within."""
 
 
 class TensorRunner:
@@ -59,71 +39,82 @@ class TensorRunner:
 
     def __init__(self, context: RunnerContext, create_model: CreateModel) -> None:
         self._settings: Settings = read(context.settings)
-        asked = self._settings.requests
         self._context = ModelContext(
             self._settings.model, self._settings.inputs, self._settings.outputs, context.bundle
         )
         self._create_model = create_model
-        self._queue = context.limits.queue
+        self._limits = context.limits
         self._stuck_s = max(STUCK_S, 2 * context.limits.timeout_s)
+        self._stacks = stackable((*self._settings.inputs, *self._settings.outputs))
         self._room = WaitingRoom[Job](
             running=1,
             waiting=self._waiting(context.limits.concurrency),
             watch=context.watch,
             timeout_s=context.limits.timeout_s,
         )
-        self._thread: threading.Thread | None = None
-        self._model: TensorModel | None = None
-        self._good_at = 0.0
-        self._computed: Job | None = None
+        self._intake = Intake(self._settings)
+        self._computing = Computing(self._room, self._open, self._settings, self._intake.steps)
+        asked = self._settings.requests
         self.request_type: type[BaseModel] = request_type(asked.inputs)
         self.response_type: type[BaseModel] = response_type(asked.outputs)
         self.event_types: Mapping[str, type[BaseModel]] = {"done": self.response_type}
-        self.request_examples: Mapping[str, Any] = {"zeros": {"inputs": example(asked.inputs)}}
+        self.request_examples: Mapping[str, Any] = examples(asked.inputs)
 
     def _waiting(self, concurrency: int) -> int:
         """One thread computes, whatever the concurrency: the rest of it is room to wait."""
-        return concurrency - 1 + self._queue
+        return concurrency - 1 + self._limits.queue
 
     def load(self, models: Mapping[str, Path]) -> None:
-        opened = threading.Event()
-        problems: list[BaseException] = []
-        arguments = (models, opened, problems)
-        self._thread = threading.Thread(target=self._run, args=arguments, name="mlspec-predict", daemon=True)
-        self._thread.start()
-        opened.wait()
-        if problems:
-            raise _load_error(problems[0])
+        self._computing.open(models)
+
+    def _open(self, models: Mapping[str, Path]) -> TensorModel:
+        self._intake.load(self._context.bundle, models)
+        model = self._create_model(self._context)
+        model.load(models)
+        if self._settings.batching.max_rows > 1 and not self._stacks and not isinstance(model, ManyAtOnce):
+            raise ServiceError("load_failed", _UNSTACKABLE, 503)
+        return model
 
     async def submit(self, request: TensorRequest, request_id: str, *, stream: bool) -> Submission:
         sizes: dict[str, int] = {}
-        # A large body takes a while: not on the event loop, where everybody would wait.
-        inputs = await asyncio.to_thread(self._inputs, request, sizes)
-        job = Job(request_id, inputs, sizes)
+        inputs = await self._intake.arrays(request, sizes)
+        job = Job(
+            request_id,
+            inputs,
+            sizes,
+            rows=self._rows(inputs),
+            key=self._key(inputs),
+            encoding=request.encoding,
+            deadline_at=self._deadline_at(),
+            tokens=self._intake.tokens(inputs),
+        )
         self._room.enter(job)
         return job
 
-    def _inputs(self, request: TensorRequest, sizes: dict[str, int]) -> dict[str, Array]:
-        """The request's tensors as declared. Raises ServiceError (422) with the one that isn't."""
-        inputs, values = {}, request.values()
-        for spec in self._settings.requests.inputs:
-            try:
-                inputs[spec.name] = conform(values[spec.name], spec, sizes)
-            except BadTensorError as fault:
-                field = f"inputs.{spec.name}"
-                raise ServiceError("invalid_request", f"{field}: {fault}", 422, field=field) from None
-        return inputs
+    def _rows(self, inputs: Mapping[str, Array]) -> int:
+        return int(next(iter(inputs.values())).shape[0]) if self._stacks else 1
+
+    def _key(self, inputs: Mapping[str, Array]) -> StackKey | None:
+        """Requests of any shapes have the same key where the model takes them as they are."""
+        if self._settings.batching.max_rows == 1:
+            return None
+        return () if self._computing.takes_any else stack_key(inputs)
+
+    def _deadline_at(self) -> float:
+        info = current()
+        return (time.monotonic() if info is None else info.arrived_at) + self._limits.timeout_s
 
     def cancel(self, submission: Submission) -> None:
         """Give its place in the queue up. A call that has begun runs to its end: Python can't stop it."""
         submission.cancelled = True
-        self._room.leave_if_waiting(submission)
+        if not submission.computing:
+            self._room.leave_if_waiting(submission)
 
     async def health(self, timeout_s: float) -> Health:
-        """The class has answered in the last seconds, or its thread is free and its `health` raises nothing."""
-        if self._thread is None or not self._thread.is_alive():
-            raise _dead()
-        age_s = time.monotonic() - self._good_at
+        """The model has answered in the last seconds, or its thread is free and its `health` raises nothing."""
+        if not self._computing.alive:
+            raise dead()
+        age_s = time.monotonic() - self._computing.good_at
         if age_s < RECENT_S:
             return Health("recently", round(age_s, 3))
         begun_at = time.monotonic()
@@ -138,12 +129,12 @@ class TensorRunner:
 
     def fault(self) -> ServiceError | None:
         """The thread's death, or a call that goes on long after its request's deadline: Python can't stop it."""
-        if self._model is None:
+        if self._computing.model is None:
             return None
-        if not (self._thread and self._thread.is_alive()):
-            return _dead()
-        job = self._computed
-        if job is not None and time.monotonic() - job.began_at > self._stuck_s:
+        if not self._computing.alive:
+            return dead()
+        since = self._computing.busy_since
+        if since is not None and time.monotonic() - since > self._stuck_s:
             return ServiceError("engine_stuck", f"one call of the model's code took over {self._stuck_s:g} s", 503)
         return None
 
@@ -155,102 +146,23 @@ class TensorRunner:
         return self._room.stats()
 
     def throttle(self, allowance: Allowance) -> None:
+        """Fewer requests in a batch, too."""
+        is_as_planned = allowance.concurrency >= self._limits.concurrency
+        self._computing.most_requests = self._settings.batching.max_rows if is_as_planned else allowance.concurrency
         self._room.resize(running=1, waiting=self._waiting(allowance.concurrency))
 
     def vitals(self) -> Vitals:
-        return Vitals(self._model.memory_bytes() if self._model else {})
+        model = self._computing.model
+        return Vitals(model.memory_bytes() if model else {}, calls=self._computing.meter.take())
 
     def close(self) -> None:
-        reason = ServiceError("shutting_down", "the service is shutting down", 503)
-        for job in self._room.close(reason):
-            job.put(reason.again())
-        if self._thread is not None:
-            self._thread.join(CLOSE_WAIT_S)
-
-    def _run(self, models: Mapping[str, Path], opened: threading.Event, problems: list[BaseException]) -> None:
-        try:
-            self._model = self._open(models)
-        # Whatever the model's code raises, `load` waits to learn of it.
-        except BaseException as problem:  # noqa: BLE001
-            problems.append(problem)
-            return
-        finally:
-            opened.set()
-        try:
-            while self._room.wait():
-                for job in self._room.begin(self._room.waiting()[:1]):
-                    self._compute(job)
-        # Nothing may leave clients waiting for a thread that has ended.
-        except BaseException:
-            LOG.exception("the computing thread has ended")
-            for job in self._room.close(_dead()):
-                job.put(_dead())
-
-    def _open(self, models: Mapping[str, Path]) -> TensorModel:
-        model = self._create_model(self._context)
-        model.load(models)
-        return model
-
-    def _compute(self, job: Job) -> None:
-        job.began_at = time.monotonic()
-        job.computing = True
-        self._computed = job
-        answer = self._answer(job)
-        self._computed = None
-        failed = isinstance(answer, ServiceError)
-        self._room.leave(job, took_s=None if failed else time.monotonic() - job.began_at)
-        job.put(answer)
-
-    def _answer(self, job: Job) -> Output | ServiceError:
-        try:
-            assert self._model is not None  # noqa: S101 - `_run` made it
-            if job.inputs is None:
-                self._model.health()
-                return Output("done", Done(), final=True)
-            answer = self._predicted(self._model, job, job.inputs)
-        except ServiceError as error:
-            return error
-        # A model's code may raise anything, KeyboardInterrupt too; the client learns that it did, the log learns what.
-        except BaseException:
-            LOG.exception("request %s: the model's code failed", job.request_id)
-            message = "the model's code failed; the server's log has it under this request_id"
-            return ServiceError("model_error", message, 500)
-        self._good_at = time.monotonic()
-        return answer
-
-    def _predicted(self, model: TensorModel, job: Job, inputs: Mapping[str, Array]) -> Output:
-        outputs = self._outputs(model.predict(inputs), job)
-        queue_s, total_s = job.began_at - job.entered_at, time.monotonic() - job.entered_at
-        timings = TensorTimings(queue_s=round(queue_s, 6), total_s=round(total_s, 6))
-        answer = TensorResponse(outputs=to_lists(outputs), timings=timings, request_id=job.request_id)
-        return Output("done", answer, final=True, measures=Measures(queue_s))
-
-    def _outputs(self, predicted: Any, job: Job) -> dict[str, Array]:
-        declared = {spec.name for spec in self._settings.outputs}
-        if not isinstance(predicted, Mapping) or set(predicted) != declared:
-            told = sorted(map(str, predicted)) if isinstance(predicted, Mapping) else type(predicted).__name__
-            raise _bad_output(job, f"predict must give a dict with {', '.join(sorted(declared))}; it gave {told}")
-        outputs = {}
-        for spec in self._settings.outputs:
-            try:
-                outputs[spec.name] = conform(predicted[spec.name], spec, job.sizes)
-            except BadTensorError as fault:
-                raise _bad_output(job, f"output {spec.name} {fault}") from None
-        return outputs
+        self._computing.close()
 
 
-def _dead() -> ServiceError:
-    return ServiceError("engine_dead", "the computing thread has ended", 503)
-
-
-def _load_error(problem: BaseException) -> BaseException:
-    """What `load` raises: exceptions as they are; sys.exit in a user's code must not end the loading thread."""
-    return problem if isinstance(problem, Exception) else RuntimeError(f"the model's code raised {problem!r}")
-
-
-def _bad_output(job: Job, message: str) -> ServiceError:
-    LOG.error("request %s: %s", job.request_id, message)
-    return ServiceError("bad_output", f"the model's answer is not as declared: {message}", 500)
+_UNSTACKABLE = (
+    "service.batching asks for batches, but the inputs and outputs don't all begin with one named dimension, "
+    "and the model has no predict_batch; declare shapes such as [batch, 4], or take batching out of the spec"
+)
 
 
 def tensor_runner(context: RunnerContext, create_model: CreateModel) -> TensorRunner:

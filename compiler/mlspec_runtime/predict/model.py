@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.predict.signature import Array, TensorSpec
 
 
@@ -25,7 +24,7 @@ class TensorModel(Protocol):
     """Loads and computes one model. One thread makes it and calls it, so it needs no locks."""
 
     def load(self, models: Mapping[str, Path]) -> None:
-        """Load from the folders by role. Raises ServiceError, or whatever goes wrong: the service then doesn't start."""
+        """Load from the folders by role. Raises ServiceError, or whatever goes wrong: the service doesn't start."""
 
     def predict(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         """The outputs for inputs of the declared types and shapes. Rows of several requests may lie together along the
@@ -46,10 +45,10 @@ class TensorModel(Protocol):
 class ManyAtOnce(Protocol):
     """A model that takes several requests as they are, whatever their shapes."""
 
-    def predict_batch(
-        self, requests: Sequence[Mapping[str, Array]]
-    ) -> Sequence[Mapping[str, Array] | ServiceError]:
-        """The outputs of each, in their order, or what is wrong with it."""
+    def predict_batch(self, requests: Sequence[Mapping[str, Array]]) -> Sequence[Mapping[str, Array] | Exception]:
+        """The outputs of each, in their order, or what is wrong with it: the client is told of a ServiceError, the log
+        of any other. Raises whatever goes wrong: each is then asked for alone.
+        """
 
 
 CreateModel = Callable[[ModelContext], TensorModel]

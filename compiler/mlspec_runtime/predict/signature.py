@@ -27,12 +27,18 @@ Dtype = Literal[
 
 
 class BadTensorError(ValueError):
-    """A value that isn't the declared tensor; the message says how it differs."""
+    """A value that isn't the declared tensor; the message says how it differs, `path` where in it, as far as known."""
+
+    def __init__(self, message: str, path: tuple[int | str, ...] = ()) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An input that may come as a file: its numbers, 0 to 255, are divided by `divide_by`."""
+    """An input that may come as a file: its numbers, 0 to 255, are divided by `divide_by`. The files of a request have
+    `max_pixels` together, at most.
+    """
 
     mode: Literal["rgb", "gray"] = "rgb"
     layout: Literal["channels_first", "channels_last", "none"] = "channels_last"

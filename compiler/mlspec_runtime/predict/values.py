@@ -1,17 +1,17 @@
-"""Named tensors in requests and answers: JSON lists to arrays of declared types and shapes, and back."""
+"""Named tensors in answers: as declared, and as they are sent."""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mlspec_runtime.predict.signature import Array, BadTensorError, TensorSpec
-
-# The kinds of array (numpy's letters) that JSON values of a declared type may come as.
-_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf", "O": "OU"}
-_LEAVES: dict[str, tuple[type, ...]] = {"b": (bool,), "i": (int,), "u": (int,), "f": (int, float), "O": (str,)}
+from mlspec_runtime.predict.checking import checked
+from mlspec_runtime.predict.decoding.lists import array_of
+from mlspec_runtime.predict.signature import Array, TensorSpec
 
 
 def conform(value: Any, spec: TensorSpec, sizes: dict[str, int]) -> Array:
@@ -19,68 +19,48 @@ def conform(value: Any, spec: TensorSpec, sizes: dict[str, int]) -> Array:
 
     `sizes` holds what named dimensions stand for so far, and is added to. Raises BadTensorError.
     """
-    array = _array(value, spec)
-    if array.size == 0:
-        # An empty list has no type of its own.
-        array = array.astype(spec.numpy_dtype)
-    if array.dtype.kind not in _KINDS[spec.numpy_dtype.kind]:
-        raise BadTensorError(f"wants {spec}, has values of another type")
-    _check_shape(array.shape, spec, sizes)
-    return _cast(array, spec)
-
-
-def _check_leaves(value: Any, spec: TensorSpec) -> None:
-    """Nothing but values of the declared kind, before numpy sees them: it would pad texts to the length of the longest,
-    and take gigabytes for a small body.
-    """
-    allowed, pending = _LEAVES[spec.numpy_dtype.kind], [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, list | tuple):
-            pending.extend(item)
-        elif type(item) not in allowed and not isinstance(item, np.ndarray | np.generic):
-            raise BadTensorError(f"wants {spec}, has values of another type")
-
-
-def _array(value: Any, spec: TensorSpec) -> Array:
-    _check_leaves(value, spec)
-    try:
-        return np.asarray(value)
-    # Lists of different lengths, integers beyond 64 bits.
-    except (ValueError, OverflowError):
-        raise BadTensorError(f"wants {spec}, the lists in it have different lengths or depths") from None
-
-
-def _check_shape(shape: Sequence[int], spec: TensorSpec, sizes: dict[str, int]) -> None:
-    if len(shape) != len(spec.shape):
-        raise BadTensorError(f"wants {spec}, has the shape {list(shape)}")
-    for declared, size in zip(spec.shape, shape, strict=True):
-        wanted = declared if isinstance(declared, int) else sizes.setdefault(declared, size)
-        if wanted != size:
-            name = "" if isinstance(declared, int) else f", where {declared} is {wanted}"
-            raise BadTensorError(f"wants {spec}{name}; has the shape {list(shape)}")
-
-
-def _cast(array: Array, spec: TensorSpec) -> Array:
-    with np.errstate(over="ignore"):
-        cast = array.astype(spec.numpy_dtype)
-    if cast.dtype.kind == "f":
-        if not np.isfinite(cast).all():
-            raise BadTensorError(f"wants {spec}, has a number that is infinite, none, or too large")
-    elif not np.array_equal(cast, array):
-        raise BadTensorError(f"wants {spec}, has a number that does not fit")
-    return cast
-
-
-def example(specs: Sequence[TensorSpec]) -> dict[str, Any]:
-    """Values of the declared types and shapes, with 1 for named dimensions."""
-    return {spec.name: _filled(spec).tolist() for spec in specs}
-
-
-def _filled(spec: TensorSpec) -> Array:
-    return np.zeros([size if isinstance(size, int) else 1 for size in spec.shape], dtype=spec.numpy_dtype)
+    return checked(array_of(value, spec), spec, sizes)
 
 
 def to_lists(arrays: Mapping[str, Array]) -> dict[str, Any]:
     """Arrays as nested lists."""
     return {name: array.tolist() for name, array in arrays.items()}
+
+
+def written(arrays: Mapping[str, Array], encoding: str) -> dict[str, Any]:
+    """Arrays as nested lists, or with the encoding `npy` as `{"npy": base64}`. Texts stay lists: .npy would make all of
+    them as long as the longest.
+    """
+    if encoding != "npy":
+        return to_lists(arrays)
+    return {name: array.tolist() if array.dtype.kind == "O" else _npy(array) for name, array in arrays.items()}
+
+
+def _npy(array: Array) -> dict[str, str]:
+    return {"npy": base64.b64encode(npy_bytes(array)).decode("ascii")}
+
+
+def npy_bytes(array: Array) -> bytes:
+    """An .npy file."""
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()
+
+
+def labels(arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict[str, Any] | None:
+    """What the numbers stand for, by the names of outputs that have labels; None if none has.
+
+    Whole numbers have one label each (None for a number beyond them), scores that of the highest of the last
+    dimension.
+    """
+    found = {spec.name: _labels(arrays[spec.name], spec) for spec in specs if spec.labels}
+    return found or None
+
+
+def _labels(array: Array, spec: TensorSpec) -> Any:
+    if array.dtype.kind == "f":
+        array = array.argmax(axis=-1) if array.size else array[..., 0].astype(int)
+    known = len(spec.labels)
+    names = np.array([*spec.labels, None], dtype=object)
+    at = np.where((array >= 0) & (array < known), array, known).astype(np.int64)
+    return names[at].tolist() if at.ndim else names[int(at)]

@@ -162,6 +162,25 @@ GROUPS: Mapping[str, tuple[Panel, ...]] = {
             {"mean": _share(_rate("mlspec_decode_seconds_total"), _rate("mlspec_decode_steps_total"))},
         ),
     ),
+    "Batches of tensors": (
+        Panel(
+            "A call's mean",
+            "short",
+            {
+                "rows": _share(_rate("mlspec_batch_rows_total"), _rate("mlspec_batches_total")),
+                "requests": _share(_rate("mlspec_batch_requests_total"), _rate("mlspec_batches_total")),
+            },
+            "Of calls of the model that went well.",
+        ),
+        Panel(
+            "Calls by rows, at most", "short", {"{{rows}} rows": _rate("mlspec_batches_total", by="rows")}, stacked=True
+        ),
+        Panel(
+            "Time per call",
+            "s",
+            {"mean": _share(_rate("mlspec_batch_seconds_total"), _rate("mlspec_batches_total"))},
+        ),
+    ),
     "Caches": (
         Panel("Prompts with a known beginning", "reqps", {"hits": _rate("mlspec_prompt_cache_hits_total")}),
         Panel(

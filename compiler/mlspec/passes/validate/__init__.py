@@ -6,7 +6,7 @@ All faults are found in one run, each at the key or value that is wrong.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from mlspec import runners
 from mlspec.diagnostics import Report
@@ -24,6 +24,7 @@ from mlspec.passes.validate.rules import (
     check_keys_without_runner,
     check_limits,
     check_task,
+    check_tensor_keys,
     check_test_endpoints,
     check_tests,
 )
@@ -33,6 +34,14 @@ from mlspec.passes.validate.wording import report_misfit
 from mlspec.runners import Runner
 
 _OTHER_FILES = {"Project", "ModelService"}
+
+
+@runtime_checkable
+class HoldsModels(Protocol):
+    """A runner whose `model` block holds blocks of other runners."""
+
+    def inner_blocks(self, block: Any) -> Mapping[Pointer, Any]:
+        """Those that are in a block without other faults, by their places in it."""
 
 
 def validate(document: Document, report: Report, *, roots: Collection[str] = ()) -> Spec | None:
@@ -88,19 +97,29 @@ def _checked_model(data: Any, findings: Findings, known: Known) -> Any:
     runner = runners.find(data["model"]["runner"]) if findings.readable("model") else None
     if runner is None:
         return None
-    schema = runner.model_schema()
-    if schema is not None:
-        _check_schema(schema, without_free_keys(data["model"]), ("model",), findings, known)
-    model = typed(runner.model_type, without_free_keys(data["model"]), ("model",), findings)
+    model = _typed_model(without_free_keys(data["model"]), ("model",), runner, findings, known)
     if model is not None and findings.readable("model"):
         _check_rules(data, model, runner, findings)
     return model
+
+
+def _typed_model(block: Any, place: Pointer, runner: Runner, findings: Findings, known: Known) -> Any:
+    """A `model` block in its runner's type, as its own schema and those of blocks in it allow; None if it isn't."""
+    schema = runner.model_schema()
+    if schema is not None:
+        _check_schema(schema, block, place, findings, known)
+    for pointer, inner in (runner.inner_blocks(block) if isinstance(runner, HoldsModels) else {}).items():
+        of_inner = runners.find(inner["runner"])
+        if of_inner is not None:
+            _typed_model(inner, (*place, *pointer), of_inner, findings, known)
+    return typed(runner.model_type, block, place, findings)
 
 
 def _check_rules(data: Any, model: Any, runner: Runner, findings: Findings) -> None:
     check_task(data, runner, findings)
     if findings.readable("service"):
         check_endpoints(data, runner, findings)
+        check_tensor_keys(data, runner, findings)
     runner.check(model, ModelFaults(findings))
     check_adapter_names(data, model, runner, findings)
     if findings.readable("tests"):

@@ -20,7 +20,7 @@ CHECK = "x-mlspec-check"
 """Names a check that Python does (see `checks`): the walk over the schema finds all values that it is for."""
 
 
-_OWN = ("mlspec", "project", "lock", "machine")
+_OWN = ("mlspec", "project", "lock", "machine", "calibration")
 """The schemas that files of the user's are checked against: none refers to another."""
 
 

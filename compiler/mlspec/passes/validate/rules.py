@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -13,11 +13,13 @@ from mlspec.model.spec import Limits
 from mlspec.passes.validate.checker import shipped
 from mlspec.passes.validate.findings import Findings
 from mlspec.passes.validate.origins import origin_fault
-from mlspec.runners import Runner
+from mlspec.runners import Faults, Runner
 from mlspec.suggest import closest, did_you_mean, listed
+from mlspec.tensors.plan import TensorModelPlanner
 
 _BASE = "base"
 _ADAPTERS = "adapters/"
+_OF_TENSORS = ("batching", "inputs", "outputs", "pre", "post")
 _MOST_SUGGESTIONS = 50
 _NOT_FOUND = 404
 _OF_EVERY_PROCESS = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "OLDPWD", "LANG", "TERM", "TMPDIR", "_")
@@ -29,12 +31,16 @@ class ModelFaults:
     """A runner's own rules report here; their pointers are within the `model` block."""
 
     findings: Findings
+    block: str = "model"
 
     def error(self, code: str, message: str, pointer: Pointer = (), *, help: str = "") -> None:
-        self.findings.error(code, message, ("model", *pointer), help=help)
+        self.findings.error(code, message, (self.block, *pointer), help=help)
 
     def warning(self, code: str, message: str, pointer: Pointer = (), *, help: str = "") -> None:
-        self.findings.warning(code, message, ("model", *pointer), help=help)
+        self.findings.warning(code, message, (self.block, *pointer), help=help)
+
+    def of_service(self) -> Faults:
+        return replace(self, block="service")
 
 
 def check_tests(data: Any, model: Any, runner: Runner, findings: Findings) -> None:
@@ -81,6 +87,16 @@ def check_endpoints(data: Any, runner: Runner, findings: Findings) -> None:
             message = f"a model of the task {quoted(task)} has no endpoint {quoted(name)}"
             pointer = ("service", "endpoints", index)
             findings.error("unknown-value", message, pointer, help=f"it has {listed(OF_TASK[task])}")
+
+
+def check_tensor_keys(data: Any, runner: Runner, findings: Findings) -> None:
+    """Batches, signatures and steps are for models of tensors."""
+    if isinstance(runner, TensorModelPlanner):
+        return
+    for key in _OF_TENSORS:
+        if _at(data, ("service", key)) is not None:
+            message = f"service.{key} is for models of tensors; the runner {quoted(runner.name)} serves none"
+            findings.error("unknown-key", message, ("service", key), at="key", help="leave it out")
 
 
 def check_test_endpoints(data: Any, findings: Findings) -> None:
@@ -168,7 +184,7 @@ def check_keys_without_runner(data: Any, findings: Findings) -> None:
 
 def _keys_of_built_in_runners() -> set[str]:
     schema = shipped("mlspec")
-    blocks = (branch["then"]["$ref"].rpartition("/")[2] for branch in schema["properties"]["model"]["allOf"])
+    blocks = (branch["then"]["$ref"].rpartition("/")[2] for branch in schema["$defs"]["model"]["allOf"])
     return {key for block in blocks for key in schema["$defs"][block]["properties"]}
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mlspec.diagnostics import Report
 from mlspec.model.document import Document, Pointer
 from mlspec.model.facts import ModelFacts
 from mlspec.model.plan import Decision, Plan
+from mlspec.passes.calibrations import calibration_path
 from mlspec.reporting.plan.data_rows import row
 from mlspec.reporting.plan.quoted_line import Line
 from mlspec.reporting.plan.values import cut, in_words, shown
@@ -46,6 +48,7 @@ class Sources:
             "facts": self._of_facts,
             "data": _of_data,
             "profile": _of_profile,
+            "calibration": self._of_calibration,
             "target": self._of_target,
         }
 
@@ -88,6 +91,10 @@ class Sources:
         value = at({**facts.details, "parameter_bytes": facts.parameter_bytes}, rest.split("/"))
         where = f"{facts.ref.role} ({_source_of(facts)}): {', '.join(rest.split('/'))}"
         return Source(on_one_line(where), _words(rest, value))
+
+    def _of_calibration(self, path: str) -> Source:
+        file = calibration_path(Path(self._document.shown))
+        return Source(on_one_line(f"{file}: {', '.join(path.split('/'))}"))
 
     def _of_target(self, path: str) -> Source:
         index = [target.name for target in self._plan.spec.targets].index(self._plan.target.name)

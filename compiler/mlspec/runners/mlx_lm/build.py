@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlspec.model.document import Pointer
 from mlspec.model.facts import Facts, ModelFacts, ModelRef
@@ -18,6 +18,11 @@ from mlspec.runners.mlx_lm.model import MlxLmModel, check_model
 from mlspec.runners.mlx_lm.planning import plan_model
 from mlspec.runners.mlx_lm.planning.deriving import derive
 from mlspec.runners.mlx_lm.planning.options import check_quantization
+
+if TYPE_CHECKING:
+    from mlspec.starting.place import ModelFolder
+    from mlspec.starting.recognising import NoModel
+    from mlspec.starting.spec_text import FirstModel
 
 _HERE = Path(__file__).parent
 
@@ -35,6 +40,7 @@ class MlxLmRunner:
     def __init__(self, name: str = "mlx-lm", *, needs_adapter: bool = False) -> None:
         self.name = name
         self._needs_adapter = needs_adapter
+        self.looks_for = "adapter_config.json" if needs_adapter else "config.json with model.safetensors"
 
     def model_schema(self) -> Mapping[str, Any] | None:
         return None
@@ -70,6 +76,19 @@ class MlxLmRunner:
         """Make the model of a plan's derivation from the folder `source`. Raises CommandError."""
         derive(derivation.settings, source, into)
 
+    def recognise(self, place: ModelFolder) -> FirstModel | NoModel | None:
+        """The first spec of a folder that holds a language model, or an adapter of one."""
+        from mlspec.runners.mlx_lm import starting  # only `mlspec init` asks
+
+        adapter = starting.recognise_adapter(place, self.name)
+        return adapter if adapter or self._needs_adapter else starting.recognise_model(place)
+
+    def to_fill_in(self) -> FirstModel:
+        """A first spec for a folder that the user writes into it."""
+        from mlspec.runners.mlx_lm import starting  # only `mlspec init` asks
+
+        return starting.to_fill_in()
+
     def modules(self, model: MlxLmModel) -> tuple[str, ...]:
         return ("mlx", "mlx_lm")
 
@@ -83,7 +102,7 @@ class MlxLmRunner:
     def user_files(self, model: MlxLmModel) -> Mapping[Pointer, str]:
         return {} if model.chat_template is None else {("chat_template",): model.chat_template}
 
-    def check_user_file(self, pointer: Pointer, file: Path, faults: Faults) -> None:
+    def check_user_file(self, model: MlxLmModel, pointer: Pointer, file: Path, faults: Faults) -> None:
         """That a chat template can be used. Raises OSError."""
         from mlspec.runners.mlx_lm.chat_template import check_chat_template  # most specs have none
 

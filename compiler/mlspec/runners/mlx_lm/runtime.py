@@ -24,11 +24,11 @@ from mlspec_runtime.generate.messages import (
     request_type,
 )
 from mlspec_runtime.heat.allowance import Allowance
+from mlspec_runtime.mlx.blas import preload
 from mlspec_runtime.protocol import RUNNER_API, Capacity, Health, RunnerContext, Stats, Vitals
 from mlspec_runtime.submission import Submission
 from mlspec_runtime.waiting_room import WaitingRoom
 
-from .runtime_blas import preload
 from .runtime_capacity import Fit
 from .runtime_keys import ResponseKeys
 from .runtime_liveness import Liveness

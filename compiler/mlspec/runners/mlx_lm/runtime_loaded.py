@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,11 @@ import mlx.core as mx
 from mlx_lm import load
 
 from mlspec_runtime.generate.transcript import Detokenizer
+from mlspec_runtime.mlx.memory import WORKING_SET, available_bytes, reported_bytes, set_limits
 
 from .runtime_adapters import Adapters
 from .runtime_capacity import fit
-from .runtime_memory import WORKING_SET, available_bytes, reported_bytes, taken, tell
-from .runtime_settings import MemoryLimits, Settings
-
-LOG = logging.getLogger("mlspec.mlx_lm")
+from .runtime_settings import Settings
 
 
 class LoadedModel:
@@ -39,7 +36,7 @@ class LoadedModel:
         reported = reported_bytes(mx.device_info())
         available = available_bytes(reported)
         self.fit = fit(settings.memory, concurrency, settings.prompt_cache_bytes, available)
-        self._wired_bytes = set_limits(settings.memory, reported)
+        self._wired_bytes = set_limits(settings.memory, reported, mx).wired_limit_bytes
         # Where there is anything to wire, never all of it.
         self._most_wired_bytes = available if WORKING_SET in reported else None
         dtype = None if settings.dtype is None else getattr(mx, settings.dtype)
@@ -92,22 +89,3 @@ def tokenizer_config(chat_template: str | None) -> dict[str, Any]:
     one of mlx_lm's in Python.
     """
     return {} if chat_template is None else {"chat_template": chat_template, "chat_template_type": None}
-
-
-def set_limits(planned: MemoryLimits, reported: Mapping[str, int]) -> int | None:
-    """Set MLX's limits, before anything is loaded; the answer is the wired one."""
-    limits = taken(planned, reported)
-    tell(planned, limits, reported)
-    if limits.memory_limit_bytes is not None:
-        mx.set_memory_limit(limits.memory_limit_bytes)
-    if limits.cache_limit_bytes is not None:
-        mx.set_cache_limit(limits.cache_limit_bytes)
-    if limits.wired_limit_bytes is not None:
-        mx.set_wired_limit(limits.wired_limit_bytes)
-    return limits.wired_limit_bytes
-
-
-def memory_bytes() -> dict[str, int]:
-    """What MLX holds and has held, and what it may hold. From any thread."""
-    held = {"active": mx.get_active_memory(), "cache": mx.get_cache_memory(), "peak": mx.get_peak_memory()}
-    return {**held, "limit": mx.get_memory_limit()}

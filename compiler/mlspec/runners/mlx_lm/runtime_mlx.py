@@ -15,9 +15,10 @@ from mlx_lm.generate import BatchGenerator
 from mlspec_runtime.generate.job import Started, Step
 from mlspec_runtime.generate.messages import Sampling, TokenLogprobs
 from mlspec_runtime.generate.transcript import Detokenizer
+from mlspec_runtime.mlx.memory import memory_bytes
 
 from .runtime_adapter_rows import Place, with_place, without_place
-from .runtime_loaded import LoadedModel, memory_bytes
+from .runtime_loaded import LoadedModel
 from .runtime_logprobs import token_logprobs
 from .runtime_prefixes import Prefix, Prefixes
 from .runtime_sampling import processors_of, sampler_of
@@ -124,7 +125,7 @@ class BatchedModel:
 
     def memory_bytes(self) -> Mapping[str, int]:
         kept = self._prefixes.size_bytes if self._prefixes else 0
-        return {**memory_bytes(), "prompt_cache": kept, "adapters": self._adapters.nbytes}
+        return {**memory_bytes(mx), "prompt_cache": kept, "adapters": self._adapters.nbytes}
 
     def counts(self) -> Mapping[str, int]:
         return {**self._adapters.counts(), **(self._prefixes.counts() if self._prefixes else {})}

@@ -18,9 +18,10 @@ from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.generate.job import Started, Step
 from mlspec_runtime.generate.messages import FinishReason, Sampling
 from mlspec_runtime.generate.transcript import Detokenizer
+from mlspec_runtime.mlx.memory import memory_bytes
 
 from .runtime_adapter_rows import BASE_PLACE, AdaptedModel, Place
-from .runtime_loaded import LoadedModel, memory_bytes
+from .runtime_loaded import LoadedModel
 from .runtime_logprobs import token_logprobs
 from .runtime_sampling import LogitsProcessor, processors_of, sampler_of
 
@@ -154,7 +155,7 @@ class SequencesModel:
         return self._loaded.detokenizer()
 
     def memory_bytes(self) -> Mapping[str, int]:
-        return {**memory_bytes(), "adapters": self._adapters.nbytes}
+        return {**memory_bytes(mx), "adapters": self._adapters.nbytes}
 
     def counts(self) -> Mapping[str, int]:
         return self._adapters.counts()

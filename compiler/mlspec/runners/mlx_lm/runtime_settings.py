@@ -6,17 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mlspec_runtime.generate.messages import Sampling
-
-
-@dataclass(frozen=True)
-class MemoryLimits:
-    """What MLX may take, each in bytes: as a guide for all of it, for freed memory that it keeps, and for memory that
-    the system keeps resident (macOS 15 or later). None: as MLX has it.
-    """
-
-    memory_limit_bytes: int | None = None
-    cache_limit_bytes: int | None = None
-    wired_limit_bytes: int | None = None
+from mlspec_runtime.mlx.memory import MemoryLimits
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mlspec.characters import quoted
 from mlspec.model.document import Pointer
-from mlspec.model.facts import Facts, ModelFacts, ModelRef
+from mlspec.model.facts import Facts, ModelFacts, ModelFile, ModelRef
 from mlspec.model.plan import Decision, MemoryPart, RunnerPlan
 from mlspec.model.spec import Spec
 from mlspec.model.target import Target
 from mlspec.model_files import BadModelFileError, files_below, fingerprint
+from mlspec.pickles import pickle_in
 from mlspec.requirements import overridden, package
 from mlspec.runners import RUNNER_API, Faults
 from mlspec.runners.python.model import PythonModel, check_model
 from mlspec.tensors.plan import TensorModelPlan, planned
+from mlspec.user_code import check_name
+
+if TYPE_CHECKING:
+    from mlspec.starting.place import ModelFolder
+    from mlspec.starting.spec_text import FirstModel
 
 _HERE = Path(__file__).parent
+_PICKLES = "pickles"
 
 
 class PythonRunner:
@@ -28,6 +36,7 @@ class PythonRunner:
     tasks = ("predict",)
     package = "python"
     model_type = PythonModel
+    looks_for = "a .py file with a class that has predict"
 
     def model_schema(self) -> Mapping[str, Any] | None:
         return None
@@ -44,7 +53,13 @@ class PythonRunner:
         except BadModelFileError as problem:
             faults.error("bad-model-file", f"{ref.role}: {problem}", ref.pointer, help="check the file")
             return None
-        return ModelFacts(ref, files, sum(f.size_bytes for f in files if f.hashed == "header"))
+        return ModelFacts(ref, files, sum(f.size_bytes for f in files if f.hashed == "header"), _pickles(folder, files))
+
+    def believe(self, ref: ModelRef, details: Mapping[str, Any]) -> None:
+        """That details from a lock are as `inspect` makes them. Raises ValueError."""
+        found = details.get(_PICKLES, {})
+        if not isinstance(found, dict) or not all(isinstance(kind, str) for kind in found.values()):
+            raise ValueError("pickles are told by their files' names")
 
     def plan(self, spec: Spec, facts: Facts, target: Target, faults: Faults) -> RunnerPlan | None:
         return planned(self, spec, facts, target, faults)
@@ -52,6 +67,8 @@ class PythonRunner:
     def plan_model(
         self, model: PythonModel, facts: Facts, target: Target, given: Mapping[str, str | None], faults: Faults
     ) -> TensorModelPlan | None:
+        if not _may_load(model, facts, faults):
+            return None
         settings = {
             "module": str(PurePosixPath("user", model.module)),
             "class": model.class_name,
@@ -69,6 +86,12 @@ class PythonRunner:
             budget_bytes=_budget_bytes(model, target),
         )
 
+    def recognise(self, place: ModelFolder) -> FirstModel | None:
+        """The first spec of a folder with a class like those that it serves."""
+        from mlspec.starting.tensor_models import of_class  # only `mlspec init` asks
+
+        return of_class(place, self.name, "a class of your own", ("predict", "predict_batch"))
+
     def modules(self, model: PythonModel) -> tuple[str, ...]:
         return ("numpy",)
 
@@ -81,6 +104,27 @@ class PythonRunner:
 
     def user_files(self, model: PythonModel) -> Mapping[Pointer, str]:
         return {("module",): model.module, **{("files", index): path for index, path in enumerate(model.files)}}
+
+    def check_user_file(self, model: PythonModel, pointer: Pointer, file: Path, faults: Faults) -> None:
+        """That the module has the class. Raises OSError."""
+        if pointer == ("module",):
+            check_name(file, model.class_name, "class", ("class",), faults)
+
+
+def _pickles(folder: Path, files: Iterable[ModelFile]) -> dict[str, dict[str, str]]:
+    """Which files hold pickles, and what they are; nothing if there are none. Raises OSError."""
+    found = {file.path: kind for file in files if (kind := pickle_in(folder / file.path))}
+    return {_PICKLES: found} if found else {}
+
+
+def _may_load(model: PythonModel, facts: Facts, faults: Faults) -> bool:
+    """Whether the class may be given its artifacts: pickles only if the spec trusts them."""
+    found = facts.of("artifacts").details.get(_PICKLES, {}) if model.artifacts and not model.trusted else {}
+    for name, kind in sorted(found.items()):
+        help = "save it as what holds data only (.npz, .safetensors, .json), or write trusted: true if you made it"
+        message = f"artifacts: {quoted(name)} is {kind}: loading it could run anything"
+        faults.error("pickle", message, ("artifacts",), help=help)
+    return not found
 
 
 def _has_torch(model: PythonModel) -> bool:

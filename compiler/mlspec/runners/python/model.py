@@ -13,8 +13,11 @@ from mlspec.model.signature import Tensor
 from mlspec.model.spec import Source
 from mlspec.runners import Faults
 
+
 class PythonModel(Frozen):
-    """`module` and `files` are project files that the bundle gets; `class_name` is the class in `module`."""
+    """`module` and `files` are what of the project the bundle gets; `class_name` is the class in `module`; `trusted`
+    that `artifacts` may hold pickles.
+    """
 
     runner: str
     task: Literal["predict"] = "predict"
@@ -23,6 +26,7 @@ class PythonModel(Frozen):
     files: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
     artifacts: Source | None = None
+    trusted: bool = False
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
 

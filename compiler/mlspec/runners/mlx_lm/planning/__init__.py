@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlspec.hardware.mlx import BLAS_PACKAGE, THREADS
 from mlspec.model.facts import Facts
 from mlspec.model.plan import Decision, MemoryPart, MemoryPlan, RunnerPlan
 from mlspec.model.spec import Spec
@@ -20,7 +21,6 @@ from mlspec.runners.mlx_lm.planning.situation import Situation
 from mlspec.runners.mlx_lm.planning.speed import estimate_speed, warn_of_slow_prompts
 
 CONVERSATION = ("model.chat_template", "model.system_prompt")
-BLAS_PACKAGE = "libopenblas0-pthread"
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ def _chosen(situation: Situation, longest: int, *, prefix: bool) -> _Chosen | No
 def _plan(chosen: _Chosen) -> RunnerPlan:
     situation, point, parts = chosen.situation, chosen.point, chosen.parts()
     decisions = {decision.key: decision for decision in _decisions(chosen, parts)}
-    threads = decisions.get(f"environment.{runtime.THREADS}")
+    threads = decisions.get(f"environment.{THREADS}")
     environment = {"HF_HUB_OFFLINE": "1"}
     if threads is not None and threads.value is not None:
-        environment[runtime.THREADS] = threads.value
+        environment[THREADS] = threads.value
     dtype = situation.computed_type
     return RunnerPlan(
         decisions=tuple(decisions.values()),

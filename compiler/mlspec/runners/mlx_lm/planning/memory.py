@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlspec.hardware.budget import MIB, Budget, gib
+from mlspec.hardware.mlx import cache_limit, unplanned_limits, up_to_mib, wired_limit
 from mlspec.model.plan import Decision, MemoryPart
 from mlspec.runners.mlx_lm.planning.model import AS_THE_SPEC_SAYS, BUDGET
 from mlspec.runners.mlx_lm.planning.policy import Point
@@ -12,12 +13,6 @@ from mlspec.runners.mlx_lm.planning.situation import USUAL_PREFIX_TOKENS, Situat
 
 HEADROOM = 1.15
 """A peak lies within 15 % of its estimate (`tests/benchmarks/footprint.py`)."""
-
-CACHE_SHARE = 0.05
-MOST_CACHE_BYTES = 1024 * MIB
-"""Freed buffers that MLX keeps for the next request: it needs few, as a service's shapes repeat."""
-
-WIRED_FROM_MACOS = 15
 
 PROMPTS_SHARE = 4
 """Prefixes of prompts get at most one part in so many of the budget, and half of what is left over."""
@@ -34,15 +29,6 @@ _COUNTED = (
     "memory.prompt_cache_bytes",
 )
 
-_NONE = "mlspec plans none without a machine"
-OF_MACHINE = f"{_NONE}: the service takes what the machine reports less 5 %"
-CACHE_OF_MACHINE = f"{_NONE}: the service takes 5 % of what the machine reports, at most 1 GiB"
-AT_MOST_A_GIB = f"{_NONE}: the service keeps at most 1 GiB"
-MLX_OWN = f"{_NONE}: MLX's own holds"
-UNPLANNED = {"metal": (OF_MACHINE, CACHE_OF_MACHINE), "cpu": (MLX_OWN, AT_MOST_A_GIB)}
-"""The rules of memory and cache limit by accelerator, as the runtime goes by (`runtime_memory`)."""
-NOT_WIRED = "only macOS wires memory for a GPU"
-
 
 def prompt_cache_bytes(situation: Situation, point: Point) -> int:
     """What is kept for prefixes: what the spec says, or a part of what is left over if that holds at least one."""
@@ -53,7 +39,7 @@ def prompt_cache_bytes(situation: Situation, point: Point) -> int:
     left = situation.budget.bytes - least
     one = situation.prefix_bytes(point, _prefix_tokens(point))
     most = MOST_CONTEXTS * situation.prefix_bytes(point, point.context)
-    share = min(max(left // 2, one), left, situation.budget.bytes // PROMPTS_SHARE, _up(most)) // MIB * MIB
+    share = min(max(left // 2, one), left, situation.budget.bytes // PROMPTS_SHARE, up_to_mib(most)) // MIB * MIB
     return share if share >= one // MIB * MIB else 0
 
 
@@ -111,15 +97,9 @@ def decide_limits(situation: Situation, parts: Sequence[MemoryPart]) -> tuple[De
     total = sum(part.bytes for part in parts)
     wired = _wired_limit(situation, total)
     if situation.budget is None:
-        inputs = situation.of_machine("memory_bytes")
-        rules = UNPLANNED.get(situation.target.accelerator, (MLX_OWN, MLX_OWN))
-        memory, cache = (
-            Decision(key, None, rule, inputs)
-            for key, rule in zip(("memory.memory_limit_bytes", "memory.cache_limit_bytes"), rules, strict=True)
-        )
-        return memory, cache, wired
+        return (*unplanned_limits(situation.target), wired)
     memory = _memory_limit(situation.budget, total)
-    return memory, _cache_limit(situation.budget, memory.value), wired
+    return memory, cache_limit(situation.budget, memory.value), wired
 
 
 def of_requests(parts: Sequence[MemoryPart], concurrency: int) -> tuple[int, int]:
@@ -135,36 +115,16 @@ def summed(parts: Sequence[MemoryPart]) -> str:
 
 
 def _memory_limit(allowed: Budget, total: int) -> Decision:
-    value = min(allowed.bytes, _up(int(total * HEADROOM)))
+    value = min(allowed.bytes, up_to_mib(int(total * HEADROOM)))
     rule = "the footprint and 15 % for what the estimate misses, at most the budget"
     return Decision("memory.memory_limit_bytes", value, rule, ("plan:memory.footprint_bytes", BUDGET))
 
 
-def _cache_limit(allowed: Budget, memory_limit_bytes: int) -> Decision:
-    share = min(int(allowed.bytes * CACHE_SHARE), MOST_CACHE_BYTES, allowed.ceiling_bytes - memory_limit_bytes)
-    rule = "5 % of the budget, at most 1 GiB: with it MLX stays below what the machine has"
-    value = max(0, share) // MIB * MIB
-    return Decision("memory.cache_limit_bytes", value, rule, (BUDGET, "plan:memory.memory_limit_bytes"))
-
-
 def _wired_limit(situation: Situation, total: int) -> Decision:
     """A number wherever there is a Mac: MLX would wire the whole working set by itself."""
-    key, machine = "memory.wired_limit_bytes", situation.machine
-    if situation.target.platform != "macos":
-        return Decision(key, None, NOT_WIRED, ("target:platform",))
-    if machine is None or machine.working_set_bytes is None:
-        return Decision(key, None, OF_MACHINE, situation.of_machine("working_set_bytes"))
-    if machine.macos is not None and int(machine.macos.partition(".")[0]) < WIRED_FROM_MACOS:
-        rule = f"none: nothing can be wired on macOS {machine.macos}, it takes {WIRED_FROM_MACOS} or later"
-        return Decision(key, 0, rule, situation.of_machine("macos"))
     rule = "the footprint: what must not be paged out; never more than the working set"
-    inputs = ("plan:memory.footprint_bytes", *situation.of_machine("working_set_bytes"))
-    return Decision(key, min(_up(total), machine.working_set_bytes), rule, inputs)
+    return wired_limit(situation.target, total, rule, ("plan:memory.footprint_bytes",))
 
 
 def _prefix_tokens(point: Point) -> int:
     return min(point.context, USUAL_PREFIX_TOKENS)
-
-
-def _up(size_bytes: int) -> int:
-    return -(-size_bytes // MIB) * MIB

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mlspec.hardware.mlx import preload, threads
 from mlspec.model.plan import Decision
 from mlspec.runners.mlx_lm.planning.model import AS_THE_SPEC_SAYS, BUDGET, over
 from mlspec.runners.mlx_lm.planning.policy import Point, Question
 from mlspec.runners.mlx_lm.planning.situation import STEPS, Situation
-
-OPENBLAS = "libopenblas.so.0"
-"""Loaded before MLX on a Linux CPU: MLX's wheel links reference BLAS, whose float32 products are many times slower."""
-
-THREADS = "OPENBLAS_NUM_THREADS"
-
-MOST_THREADS = 2
-"""Measured: one thread does most for each CPU second, two help a single stream."""
 
 
 def decide_prefill_step(situation: Situation, question: Question, point: Point) -> Decision:
@@ -44,26 +37,10 @@ def decide_dtype(situation: Situation) -> Decision:
 
 
 def decide_preload(situation: Situation) -> Decision:
-    inputs = ("target:accelerator",)
-    if situation.on_cpu:
-        rule = "on a Linux CPU MLX's own BLAS is the reference one: OpenBLAS loaded before it is many times faster"
-        return Decision("runtime.preload_blas", OPENBLAS, rule, inputs)
-    return Decision("runtime.preload_blas", None, "the model runs on the GPU", inputs)
+    return preload(situation.target)
 
 
 def decide_threads(situation: Situation) -> Decision | None:
     """Threads of OpenBLAS; None where there is none."""
-    if not situation.on_cpu:
-        return None
-    key = f"environment.{THREADS}"
-    for index, variable in enumerate(situation.spec.service.env):
-        if variable.name == THREADS:
-            value = variable.value
-            return Decision(key, value, AS_THE_SPEC_SAYS, (f"spec:/service/env/{index}",), given=True)
-    cpus = situation.machine.cpus if situation.machine else None
-    if cpus is None:
-        rule = "OpenBLAS decides: the target doesn't say how many cores there are"
-        return Decision(key, None, rule, situation.of_machine("cpus"))
-    rule = "one thread does most for each CPU second, two help a single request"
-    rejected = (f"{cpus}: all cores gain little",) if cpus > MOST_THREADS else ()
-    return Decision(key, str(min(MOST_THREADS, cpus)), rule, situation.of_machine("cpus"), rejected)
+    given = {v.name: (v.value, f"spec:/service/env/{index}") for index, v in enumerate(situation.spec.service.env)}
+    return threads(situation.target, given)

@@ -1,0 +1,1 @@
+"""Networks of MLX: `mlx.nn` modules and functions over arrays."""

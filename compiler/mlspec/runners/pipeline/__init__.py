@@ -1,0 +1,1 @@
+"""Several models of tensors in a row, each with its own runner."""

@@ -1,0 +1,1 @@
+"""Models of scikit-learn, as skops saves them."""

@@ -1,0 +1,1 @@
+"""Networks of PyTorch: a class with its tensors, or an exported program."""

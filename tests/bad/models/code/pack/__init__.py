@@ -1,0 +1,1 @@
+"""A package whose module imports one beside it."""

@@ -1,0 +1,5 @@
+from . import layers
+
+
+class Net(layers.Dense):
+    """A network."""
