@@ -145,18 +145,17 @@ def properties(kind: str, name: str | None = None) -> list[str]:
 
 def test_the_order_is_that_of_the_schemas() -> None:
     schema = json.loads((folder("schema") / "mlspec.schema.json").read_text(encoding="utf-8"))
+    blocks = {branch["then"]["$ref"].rpartition("/")[2] for branch in schema["$defs"]["model"]["allOf"]}
     for key in ("metadata", "service"):
         assert ORDERS[(key,)] == tuple(schema["properties"][key]["properties"])
     for path, found in (
         ((), properties("mlspec")),
         ((), properties("project")),
-        (("model",), properties("mlspec", "mlx-lm")),
-        (("model",), properties("mlspec", "python")),
-        (("model",), properties("mlspec", "pipeline")),
+        *((("model",), properties("mlspec", block)) for block in blocks),
     ):
         assert [key for key in ORDERS[path] if key in found] == found
     assert set(ORDERS[()]) == {*properties("mlspec"), *properties("project")}
-    known = (properties("mlspec", name) for name in ("mlx-lm", "python", "pipeline"))
+    known = (properties("mlspec", block) for block in blocks)
     assert set(ORDERS["model",]) == {key for keys in known for key in keys}
 
 

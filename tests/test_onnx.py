@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlspec import pipeline
 from mlspec.diagnostics import Report
+from mlspec.model.facts import ModelRef
+from mlspec.model.spec import Source
 from mlspec.model_files import BadModelFileError
 from mlspec.pipeline import Pipeline
+from mlspec.resources import folder
+from mlspec.runners.onnx.facts import believe, read_facts
 from mlspec.runners.onnx.graph import read_graph
 from onnx_files import FLOAT, INT64, model, part, relu, sequence, simple, value, weight
 from payloads import payload
@@ -29,11 +35,11 @@ LINUX = "targets: [{name: here, platform: linux}]\n"
 X, Y = value("x", FLOAT, ["batch", 4]), value("y", FLOAT, ["batch", 4])
 
 
-def project(folder: Path, content: bytes, name: str = "m.onnx") -> Path:
-    (folder / "mlspec.yaml").write_text("apiVersion: mlspec/v1\nkind: Project\n")
-    (folder / "model").mkdir(exist_ok=True)
-    (folder / "model" / name).write_bytes(content)
-    return folder
+def project(place: Path, content: bytes, name: str = "m.onnx") -> Path:
+    (place / "mlspec.yaml").write_text("apiVersion: mlspec/v1\nkind: Project\n")
+    (place / "model").mkdir(exist_ok=True)
+    (place / "model" / name).write_bytes(content)
+    return place
 
 
 def checked(folder: Path, more: str = "", rest: str = LINUX) -> list[str]:
@@ -292,3 +298,18 @@ def test_a_lock_knows_the_signature(tmp_path: Path) -> None:
     lock = folder / "spec.lock.yaml"
     lock.write_text(lock.read_text().replace('"float32"', '"float33"'))
     assert checked(folder)[0].startswith("bad-lock@")
+
+
+@given(st.integers(0, 10**9), st.binary(min_size=1, max_size=8))
+@settings(max_examples=400, deadline=None)
+def test_broken_files_end_in_a_fault_or_in_facts(tmp_path_factory: pytest.TempPathFactory, at: int, by: bytes) -> None:
+    whole = (folder("specs") / "models/digits-onnx/digits.onnx").read_bytes()
+    # What isn't weights is at both ends.
+    place = at % 4000 if at % 2 else len(whole) - 1 - at % 4000
+    path = tmp_path_factory.getbasetemp() / "broken.onnx"
+    path.write_bytes(whole[:place] + by + whole[place + len(by) :])
+    ref = ModelRef("artifacts", Source(path="."), ("artifacts",))
+    try:
+        believe(read_facts(ref, path.parent, path.name).details)
+    except BadModelFileError as problem:
+        assert "broken.onnx" in str(problem) or "tensors" in str(problem)

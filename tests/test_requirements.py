@@ -16,6 +16,8 @@ OWNERS = (
     "runners/python",
     "runners/mlx",
     "runners/coreml",
+    "runners/onnx",
+    "runners/sklearn",
     "runners/torch",
     "backends/bentoml",
     "tensors/packages/pillow",
@@ -25,7 +27,7 @@ OWNERS = (
 APART = {"linux-cuda12": ("runners/torch",), "linux-cuda13": ("runners/torch",)}
 """Owners that agree with the backend alone in a set (`tools/lock_requirements.py`)."""
 FILES = [MLSPEC / owner / "requirements" / f"{name}.txt" for owner in OWNERS for name in SETS]
-LINE = re.compile(r"[a-z0-9][a-z0-9-]*(\[[a-z0-9]+\])?==[0-9][a-z0-9.]*( ; [^#@]+)?")
+LINE = re.compile(r"[a-z0-9][a-z0-9-]*(\[[a-z0-9,]+\])?==[0-9][a-z0-9.]*( ; [^#@]+)?")
 
 
 def lines(owner: str, name: str) -> list[str]:

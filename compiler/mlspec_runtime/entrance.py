@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Container
+from contextvars import Context
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -88,7 +89,9 @@ class Entrance:
             raise self._too_large()
         timeout_s = self._limits.timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(None) as deadline:
+                # In a context of its own: asyncio may keep the timer until its time, and this one's holds the body.
+                Context().run(deadline.reschedule, asyncio.get_running_loop().time() + timeout_s)
                 return await self._read(receive)
         except TimeoutError:
             raise ServiceError("body_timeout", f"the body did not arrive within {timeout_s:g} s", 408) from None

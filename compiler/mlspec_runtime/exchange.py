@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextvars import Context
 from typing import Any, Protocol
 
 from pydantic import BaseModel
@@ -45,11 +46,14 @@ class Exchange:
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._submission: Submission | None = None
-        self._end = asyncio.get_running_loop().create_future()
-        self._deadline = self._end.get_loop().call_later(self._left_s(), self._expire)
+        loop = asyncio.get_running_loop()
+        self._end = loop.create_future()
+        # A context of their own: asyncio may keep timers that were cancelled until their time, and this request's
+        # context holds its body.
+        self._deadline = loop.call_later(self._left_s(), self._expire, context=Context())
         self._receive = request.receive
         self._gone: asyncio.Task[None] | None = None
-        self._watch = self._end.get_loop().call_later(WATCH_AFTER_S, self._watch_client)
+        self._watch = loop.call_later(WATCH_AFTER_S, self._watch_client, context=Context())
 
     async def begin(self, body: BaseModel, *, stream: bool) -> None:
         """Hand the request to the runner. Raises ServiceError: what the runner says, 504 past the deadline, 499 without

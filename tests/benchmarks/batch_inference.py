@@ -2,11 +2,11 @@
 
     python tests/benchmarks/batch_inference.py [--rows N] [--rounds N] [--ray PYTHON] [--prompts N --tokens N]
 
-Each is a process of its own that reads the same Parquet file, calls the class `Iris` of the example with so many rows at once,
-and writes a Parquet file; the whole of it is timed, from the start of the process to its end, and its peak of memory is
-that of all its processes together. Rounds alternate; medians, and the range beside them. `--ray` is a Python that has
-ray[data]; it runs in a network of its own (`unshare -n`, root). With `--prompts`, SmolLM2 in place of the class: requests of
-`mlspec predict` beside `mlx_lm.stream_generate`, one prompt after the other.
+Each is a process of its own that reads the same Parquet file, calls the class `Iris` of the example with so many rows
+at once, and writes a Parquet file; the whole of it is timed, from the start of the process to its end, and its peak
+of memory is that of all its processes together. Rounds alternate; medians, and the range beside them. `--ray` is a
+Python that has ray[data]; it runs in a network of its own (`unshare -n`, root). With `--prompts`, SmolLM2 in place of
+the class: requests of `mlspec predict` beside `mlx_lm.stream_generate`, one prompt after the other.
 """
 
 from __future__ import annotations
@@ -186,12 +186,12 @@ def held_bytes(pid: int) -> int:
 
 def told(count: int, runs: dict[str, list[Run]]) -> None:
     print(f"{count:,} rows, medians of {len(next(iter(runs.values())))}\n")
-    print(f"{'':22}{'rows/s':>12}{'range':>22}{'seconds':>10}{'peak MB':>10}")
+    print(f"{'':22}{'rows/s':>12}{'range':>26}{'seconds':>10}{'peak MB':>10}")
     for name, own in runs.items():
         per_s = [count / run.wall_s for run in own]
         wall_s, peak = middle(own, lambda run: run.wall_s), middle(own, lambda run: run.peak_bytes / 1e6)
         spread = f"{min(per_s):,.1f} to {max(per_s):,.1f}"
-        print(f"{name:22}{statistics.median(per_s):>12,.1f}{spread:>22}{wall_s:>10.1f}{peak:>10.0f}")
+        print(f"{name:22}{statistics.median(per_s):>12,.1f}{spread:>26}{wall_s:>10.1f}{peak:>10.0f}")
 
 
 def middle(runs: Sequence[Run], of: Callable[[Run], float]) -> float:

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+import mlspec
 import onnx_files
 from frameworks.built import build, plan_of, serving
 from frameworks.digits import Digits
 from mlspec.runners.onnx.graph import read_graph
+from mlspec.runners.onnx.versions import READS, pinned
 from runtime.services import Service, wait_until
 
 pytestmark = pytest.mark.frameworks
@@ -207,3 +210,47 @@ def test_a_file_is_read_as_the_library_reads_it(tmp_path: Path, name: str, exter
 
 def test_the_tests_own_writer_makes_models(tmp_path: Path) -> None:
     onnx.checker.check_model(onnx.load(onnx_files.simple(tmp_path / "m.onnx")), full_check=True)
+
+
+def opens(**versions: int) -> bool:
+    """Whether the installed onnxruntime opens a model of these versions."""
+    model = onnx_files.model(
+        [onnx_files.value("x", onnx_files.FLOAT, [1])],
+        [onnx_files.value("y", onnx_files.FLOAT, [1])],
+        **versions,  # type: ignore[arg-type]
+    )
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except onnxruntime.capi.onnxruntime_pybind11_state.Fail:
+        return False
+    return True
+
+
+def test_the_versions_that_are_read_are_those_that_onnxruntime_says() -> None:
+    newest = READS[".".join(onnxruntime.__version__.split(".")[:2])]
+    for key, last in (("ir_version", newest.ir_version), ("opset", newest.opsets["ai.onnx"])):
+        assert [opens(**{key: last}), opens(**{key: last + 1})] == [True, False]
+
+
+def test_each_pinned_version_is_known() -> None:
+    files = (Path(mlspec.__file__).parent / "runners/onnx/requirements").glob("*.txt")
+    versions = [pinned(file.read_text().splitlines()) for file in files]
+    assert len(versions) == 4
+    assert {".".join(version.split(".")[:2]) for version in versions} <= set(READS)
+
+
+def test_external_data_of_hugging_faces_cache(tmp_path: Path, digits: Digits) -> None:
+    """There a model's files are links to others beside its folder."""
+    blobs, folder = tmp_path / "cache" / "blobs", tmp_path / "cache" / "snapshots" / "0123"
+    blobs.mkdir(parents=True)
+    folder.mkdir(parents=True)
+    for number, name in enumerate(("digits.onnx", "digits.onnx.data")):
+        shutil.copy(digits.folder / "external" / name, blobs / str(number))
+        (folder / name).symlink_to(Path("../../blobs") / str(number))
+    spec = SPEC.format(more="").replace("{path: model}", "{path: cache/snapshots/0123}")
+    bundle, told = build(tmp_path, spec)
+    assert bundle, told
+    (found,) = answers(bundle, {"image": digits.images[:4].tolist()})
+    np.testing.assert_allclose(found["logits"], digits.logits[:4], atol=1e-4)

@@ -17,7 +17,10 @@ ORDERS: Mapping[tuple[str, ...], Sequence[str]] = {
         *("runner", "task", "stages", "base", "adapters", "default_adapter", "max_loaded_adapters"),
         *("chat_template", "system_prompt", "context_length", "quantization", "kv_bits"),
         *("prefill_step", "prompt_cache_mb", "sampling"),
-        *("module", "class", "files", "requirements", "artifacts", "inputs", "outputs"),
+        *("artifacts", "file", "convert", "trusted_types", "methods"),
+        *("module", "class", "arguments", "files", "requirements"),
+        *("device", "dtype", "compile", "provider", "compute_units", "threads", "trusted", "sha256"),
+        *("inputs", "outputs"),
     ),
     ("service",): (
         *("backend", "endpoints", "concurrency", "prefer", "limits", "env"),

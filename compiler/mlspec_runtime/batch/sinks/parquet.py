@@ -46,6 +46,7 @@ class _Grouped:
         self._writer = pq.ParquetWriter(path, schema)
         self._schema = schema
         self._pending: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
 
     def write(self, table: Table) -> None:
         arrays = [
@@ -57,8 +58,9 @@ class _Grouped:
     def add(self, batch: pa.RecordBatch) -> None:
         """Rows of the same schema."""
         self._pending.append(batch)
-        rows = sum(one.num_rows for one in self._pending)
-        if rows >= GROUP_ROWS or sum(one.nbytes for one in self._pending) >= GROUP_BYTES:
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= GROUP_ROWS or self._bytes >= GROUP_BYTES:
             self._flush()
 
     def close(self) -> None:
@@ -78,7 +80,7 @@ class _Grouped:
     def _flush(self) -> None:
         if self._pending:
             self._writer.write_table(pa.Table.from_batches(self._pending, self._schema))
-            self._pending = []
+            self._pending, self._rows, self._bytes = [], 0, 0
 
 
 def _batches(part: Path) -> Iterator[pa.RecordBatch]:
