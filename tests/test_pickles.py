@@ -167,6 +167,7 @@ PLAIN = {
     "zip": zipped({"a.txt": b"text"}, zipfile.ZIP_DEFLATED),
     "nothing": b"",
     "one byte": b"\x80",
+    "a length beyond all files": b"\x8e" + b"\xff" * 8,
     "words after the mark": b"\x80\x02 no operations",
 }
 
@@ -194,6 +195,7 @@ def test_no_file_of_the_project_is_one() -> None:
     [
         pytest.param(zipped({"a": b"x"})[:-10], id="cut off"),
         pytest.param(b"PK\x03\x04" + bytes(100), id="no list of files"),
+        pytest.param(tarred({"a": b"x"}).replace(b"00000000001", b"\x80" + b"\xff" * 10, 1), id="a huge file in a tar"),
         pytest.param(zipped({"a": b"x" * 100})[:60] + zipped({"a": b"x" * 100})[100:], id="bytes missing"),
     ],
 )

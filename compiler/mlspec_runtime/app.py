@@ -17,6 +17,7 @@ from mlspec_runtime.auth import OPEN_PATHS, keys_from
 from mlspec_runtime.cors import Cors
 from mlspec_runtime.documents import finish_document
 from mlspec_runtime.endpoints import Serving, batch, docs_page, health, predict
+from mlspec_runtime.endpoints.quick_json import Quick
 from mlspec_runtime.entrance import Entrance, error_response
 from mlspec_runtime.errors import ServiceError, internal_error
 from mlspec_runtime.gate import Gate
@@ -97,7 +98,7 @@ def create_app(
     docs_page.add(app, serving)
     finish_document(app, keys=plan.auth is not None, open_paths=_OPEN_PATHS)
     entrance: ASGIApp = Entrance(
-        app,
+        _with_short_way(app, serving),
         limits=plan.limits,
         metrics=metrics,
         keys=keys_from(plan.auth, environment),
@@ -107,6 +108,12 @@ def create_app(
     # Outside of the keys, which a browser doesn't send as it asks whether it may; inside of the gate, which counts all.
     outer = Cors(entrance, plan.cors_origins) if plan.cors_origins else entrance
     return Gate(outer, metrics=metrics, operations=OPERATIONS, log_prompts=plan.logging.prompts, tracing=tracing)
+
+
+def _with_short_way(app: ASGIApp, serving: Serving) -> ASGIApp:
+    if "predict" not in serving.plan.endpoints:
+        return app
+    return Quick(app, path="/predict", kind=serving.runner.request_type, answer=predict.answering(serving))
 
 
 def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:

@@ -17,15 +17,15 @@ from mlspec.descendants import descendants
 
 MLSPEC = [sys.executable, "-m", "mlspec"]
 SLOW = """
-import time
+import os, time
 import numpy as np
 
 class Slow:
     def predict(self, inputs):
-        time.sleep(len(inputs["x"]) * {row_s})
+        time.sleep(len(inputs["x"]) * float(os.environ.get("ROW_S", 0)))
         if (inputs["x"] < 0).any():
             raise ValueError("below zero")
-        return {{"y": inputs["x"] + 1}}
+        return {"y": inputs["x"] + 1}
 """
 SPEC = """\
 apiVersion: mlspec/v1
@@ -49,12 +49,8 @@ def project(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "mlspec.yaml").write_text("apiVersion: mlspec/v1\nkind: Project\n")
     (folder / "slow.yaml").write_text(SPEC)
-    return slowed(folder, 0)
-
-
-def slowed(project: Path, row_s: float) -> Path:
-    (project / "slow.py").write_text(SLOW.format(row_s=row_s))
-    return project
+    (folder / "slow.py").write_text(SLOW)
+    return folder
 
 
 def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -63,7 +59,8 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def started(project: Path, *more: str) -> subprocess.Popen[str]:
     """A run that has one part by now, at least, and that takes long."""
-    process = subprocess.Popen([*MLSPEC, *PREDICT, *more], cwd=project, stderr=subprocess.PIPE, text=True)
+    command, slow = [*MLSPEC, *PREDICT, *more], {**os.environ, "ROW_S": "0.05"}
+    process = subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True, env=slow)
     wait_for(lambda: parts(project) or process.poll() is not None)
     assert process.poll() is None
     return process
@@ -103,7 +100,6 @@ def test_all_rows_or_an_exit_code_that_says_no(project: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_what_is_done(project: Path, number: int) -> None:
     numbers(project / "in.jsonl", range(160))
-    slowed(project, 0.01)
     with started(project, "--rows-per-part", "20") as process:
         process.send_signal(number)
         _, stderr = process.communicate(timeout=60)
@@ -119,7 +115,6 @@ def test_an_interrupt_keeps_what_is_done(project: Path, number: int) -> None:
 
 def test_a_process_that_is_killed_is_told_of(project: Path) -> None:
     numbers(project / "in.jsonl", range(160))
-    slowed(project, 0.01)
     with started(project, "--rows-per-part", "20") as process:
         for child in descendants(process.pid):
             os.kill(child, signal.SIGKILL)
@@ -132,7 +127,6 @@ def test_a_process_that_is_killed_is_told_of(project: Path) -> None:
 
 def test_nothing_goes_on_when_the_command_is_killed_and_a_second_run_waits_for_no_first(project: Path) -> None:
     numbers(project / "in.jsonl", range(160))
-    slowed(project, 0.01)
     with started(project, "--rows-per-part", "20") as process:
         second = run(project, *PREDICT)
         assert second.returncode == 1

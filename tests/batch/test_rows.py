@@ -11,6 +11,7 @@ import pytest
 
 from batch.bundles import X, bundle, done, job, numbers, records
 from mlspec_runtime.batch.faults import BatchError
+from mlspec_runtime.batch.sources.opening import open_source
 
 ECHO = """
     import numpy as np
@@ -271,3 +272,18 @@ def test_a_models_thread_that_dies_ends_the_batch_and_fails_no_row(tmp_path: Pat
             done(asked, place)
     assert ended.value.kind == "model"
     assert done(asked, place).failed == 0
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_how_far_it_is_grows_row_by_row(tmp_path: Path, suffix: str) -> None:
+    source = tmp_path / f"in.{suffix}"
+    if suffix == "csv":
+        source.write_text("x\n" + "1\n" * 100)
+    else:
+        numbers(source, range(100))
+    size_bytes = source.stat().st_size
+    (piece,) = open_source(source).pieces(("x",), 0)
+    read = [piece.part(at, at + 10).read_bytes for at in range(0, 100, 10)]
+    assert read == sorted(set(read))
+    assert 0.05 < read[0] / size_bytes < 0.15
+    assert read[-1] == size_bytes

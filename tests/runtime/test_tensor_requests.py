@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import io
 import json
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlspec_runtime.request_info import RequestInfo
 from runtime.bundles import limits
 from runtime.malformed import INPUTS, good, malformed
 from runtime.services import Service, running, wait_until
@@ -208,3 +210,26 @@ def test_malformed_requests_are_refused_and_nothing_breaks(tmp_path: Path, caplo
 
     go(check())
     assert "Traceback" not in caplog.text
+
+
+def _kept() -> int:
+    """Requests that something holds; the loops of other tests may hold some of theirs."""
+    gc.collect()
+    return sum(isinstance(kept, RequestInfo) for kept in gc.get_objects())
+
+
+def test_what_was_asked_is_not_kept_by_timers(tmp_path: Path) -> None:
+    """BentoML's timers run on after an answer; among many such, asyncio keeps those that were cancelled, too."""
+
+    async def check() -> None:
+        async with service_of(tmp_path, ["x"]) as service:
+            timers = [asyncio.get_running_loop().call_later(600, print) for _ in range(2000)]
+            before = _kept()
+            for number in range(200):
+                body = good(["x"]) if number % 2 else {"inputs": {"x": number}}
+                await service.client.post("/predict", json=body)
+            assert _kept() - before < 10
+            for timer in timers:
+                timer.cancel()
+
+    go(check())

@@ -17,6 +17,7 @@ _LOCATOR_BYTES = 20
 _LONGEST_COMMENT = 65_535
 _MOST_DIRECTORY_BYTES = 64 << 20
 _TAR_BLOCK = 512
+_LARGEST_FILE_BYTES = 1 << 40
 
 
 class Unreadable(Exception):  # noqa: N818 - no error of the program
@@ -80,7 +81,7 @@ def _large_directory_bytes(file: BinaryIO, before: bytes) -> int:
     locator = before[-_LOCATOR_BYTES:]
     if not locator.startswith(_LOCATOR):
         return 0
-    file.seek(min(_number(locator[8:16]), 1 << 62))
+    file.seek(min(_number(locator[8:16]), _LARGEST_FILE_BYTES))
     return _number(file.read(48)[40:])
 
 
@@ -110,9 +111,10 @@ def tar_members(file: BinaryIO, head: bytes, most_bytes: int) -> Iterator[Member
 
 def _tar_size(digits: bytes) -> int:
     """In octal digits, or from 8 GiB on in binary. Raises Unreadable if it is neither."""
-    if digits[:1] == b"\x80":
-        return int.from_bytes(digits[1:], "big")
     try:
-        return int(digits.strip(b"\0 ") or b"0", 8)
+        size = int.from_bytes(digits[1:], "big") if digits[:1] == b"\x80" else int(digits.strip(b"\0 ") or b"0", 8)
     except ValueError:
-        raise Unreadable("a broken tar archive") from None
+        size = -1
+    if not 0 <= size <= _LARGEST_FILE_BYTES:
+        raise Unreadable("a broken tar archive")
+    return size

@@ -20,6 +20,8 @@ _ENOUGH_OPERATIONS = 4096
 """So many without a fault are no accident, and a file may hold any number before the one that calls."""
 _ENOUGH_OF_MARKED = 3
 _LONGEST_LINE = 1 << 16
+_LARGEST_FILE_BYTES = 1 << 40
+"""Beyond what a system's files can have, it refuses to put a file to a place."""
 _LENGTH_BYTES = {
     pickletools.TAKEN_FROM_ARGUMENT1: 1,
     pickletools.TAKEN_FROM_ARGUMENT4: 4,
@@ -113,7 +115,7 @@ def _read(file: BinaryIO, count: int) -> bytes:
 def _skip(file: BinaryIO, count: int) -> None:
     """Past bytes that have to be there: the last of them is read, as a file may be put past its end."""
     if count > 0:
-        if count >= 1 << 62:
+        if count > _LARGEST_FILE_BYTES:
             raise _EndsError
         file.seek(count - 1, 1)
         _read(file, 1)

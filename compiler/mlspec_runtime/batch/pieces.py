@@ -49,13 +49,14 @@ class Piece(Protocol):
 
 @dataclass(frozen=True)
 class Records:
-    """Rows as JSON objects; with `text` all cells are text, as CSV has them."""
+    """Rows as JSON objects; with `text` all cells are text, as CSV has them. `begin_bytes` of the input are before."""
 
     first: int
     records: Sequence[Any]
     read_bytes: int = 0
     faults: Mapping[int, ServiceError] = field(default_factory=dict)
     text: bool = False
+    begin_bytes: int = 0
 
     @property
     def rows(self) -> int:
@@ -70,7 +71,10 @@ class Records:
 
     def part(self, start: int, stop: int) -> Records:
         faults = {row - start: fault for row, fault in self.faults.items() if start <= row < stop}
-        return Records(self.first + start, self.records[start:stop], self.read_bytes, faults, self.text)
+        # Its rows are taken for equally long: for a bar that is near enough.
+        share = (self.read_bytes - self.begin_bytes) / max(1, self.rows)
+        begin, end = (self.begin_bytes + int(share * at) for at in (start, stop))
+        return Records(self.first + start, self.records[start:stop], end, faults, self.text, begin)
 
 
 def cell_of_text(text: str | None, wanted: Wanted) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from fastapi import Body, FastAPI, Request
@@ -11,15 +12,14 @@ from starlette.responses import Response, StreamingResponse
 from mlspec_runtime.documents import error_documents, stream_document
 from mlspec_runtime.endpoints import Serving
 from mlspec_runtime.endpoints.file_bodies import FileRoute, TakesFiles, file_document
-from mlspec_runtime.endpoints.quick_json import QuickRoute
 from mlspec_runtime.exchange import EventStream, Exchange
 from mlspec_runtime.protocol import Runner
 
 PATHS = {"/predict": "predict", "/predict/stream": "stream"}
 
 
-def add_predict(app: FastAPI, serving: Serving) -> None:
-    """The endpoint `predict`."""
+def answering(serving: Serving) -> Callable[[Request, Any], Awaitable[Response]]:
+    """The endpoint `predict`: from a request of the runner's type to the answer."""
     model, metrics = serving.model, serving.metrics
 
     async def predict(request: Request, body: BaseModel) -> Response:
@@ -34,6 +34,12 @@ def add_predict(app: FastAPI, serving: Serving) -> None:
             await exchange.close()
         return Response(output.data.model_dump_json(), media_type="application/json")
 
+    return predict
+
+
+def add_predict(app: FastAPI, serving: Serving) -> None:
+    """The endpoint `predict`, with its documents."""
+    predict = answering(serving)
     kind: object = serving.runner.request_type
     if isinstance(kind, TakesFiles) and kind.file_types:
         # Before the other: the first route that matches answers.
@@ -47,7 +53,6 @@ def add_predict(app: FastAPI, serving: Serving) -> None:
         response_model=serving.runner.response_type,
         responses=error_documents(),
         openapi_extra=file_document(kind),
-        route_class_override=QuickRoute,
     )
 
 

@@ -45,7 +45,7 @@ def open_session(file: Path, settings: Settings, environment: Mapping[str, str] 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = settings.threads or _cores()
     options.log_severity_level = _ERRORS_ALONE
-    providers: list[Any] = [(asked, _options(settings, environment))]
+    providers: list[Any] = [(asked, provider_options(settings, environment))]
     if settings.provider != "cpu":
         # For the operators that the accelerator has none of.
         providers.append((PROVIDERS["cpu"], {}))
@@ -65,7 +65,8 @@ def _check(asked: str, there: list[str], provider: str) -> None:
         raise ServiceError("load_failed", message, 503)
 
 
-def _options(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+def provider_options(settings: Settings, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the provider is asked for, by onnxruntime's names."""
     if settings.provider != "coreml":
         return {}
     # The older format knows fewer operators.

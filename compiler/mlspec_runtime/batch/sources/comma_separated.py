@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -38,9 +39,10 @@ class CommaSeparated:
             lines = self._lines(file)
             names = self._header(lines)
             row = sum(1 for _, _ in zip(range(skip), lines, strict=False))
+            begin_bytes = 0
             while taken := _some(lines):
-                yield _piece(taken, names, columns, offset + row)
-                row += len(taken)
+                yield replace(_piece(taken, names, columns, offset + row), begin_bytes=begin_bytes)
+                row, begin_bytes = row + len(taken), taken[-1][1]
         return row
 
     def _open(self) -> IO[str]:

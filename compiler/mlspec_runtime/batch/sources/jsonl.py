@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -39,9 +40,10 @@ class JsonLines:
         with self._path.open("rb") as file:
             lines = _lines(file)
             row = sum(1 for _ in islice(lines, skip))
+            begin_bytes = 0 if not row else file.tell()
             while taken := _some(lines):
-                yield _piece(taken, columns, offset + row)
-                row += len(taken)
+                yield replace(_piece(taken, columns, offset + row), begin_bytes=begin_bytes)
+                row, begin_bytes = row + len(taken), taken[-1][1]
         return row
 
 

@@ -54,4 +54,5 @@ def _all(pieces: Any, before_bytes: int) -> Any:
             piece = next(pieces)
         except StopIteration as end:
             return end.value
-        yield replace(piece, read_bytes=before_bytes + piece.read_bytes)
+        begin = {"begin_bytes": before_bytes + piece.begin_bytes} if hasattr(piece, "begin_bytes") else {}
+        yield replace(piece, read_bytes=before_bytes + piece.read_bytes, **begin)
