@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -86,8 +87,12 @@ def test_the_signature_is_that_of_the_file(tmp_path: Path) -> None:
 
 
 def test_no_library_of_onnx_is_imported(tmp_path: Path) -> None:
-    plan(project(tmp_path, model([X], [Y])))
-    assert not {"onnx", "onnxruntime", "google.protobuf"} & sys.modules.keys()
+    (project(tmp_path, model([X], [Y])) / "spec.yaml").write_text(SPEC + LINUX)
+    script = "import sys; from mlspec.cli import main; print(main(['check', 'spec.yaml']), *sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    code, *imported = done.stdout.split()
+    assert (code, "mlspec.protobuf" in imported) == ("0", True)
+    assert not {"onnx", "onnxruntime", "google.protobuf"} & set(imported)
 
 
 def test_dimensions_get_names(tmp_path: Path) -> None:

@@ -56,10 +56,10 @@ def of_network(place: ModelFolder, runner: str, about: str, endings: Iterable[st
     return FirstModel(
         model=(
             Key("runner", runner, about),
-            Key("module", place.path(file.name), "copied into the bundle; files: [FOLDER] adds what it imports"),
-            Key("class", name),
             Key("artifacts", {"path": place.path()}),
             *_file_keys(found),
+            Key("module", place.path(file.name), "copied into the bundle; files: [FOLDER] adds what it imports"),
+            Key("class", name),
             Key("arguments", {"classes": 10}, "what the class is made with", off=True),
             *_place_holders(),
         ),
@@ -85,9 +85,9 @@ def of_class(place: ModelFolder, runner: str, about: str, methods: Collection[st
     return FirstModel(
         model=(
             Key("runner", runner, about),
+            artifacts,
             Key("module", place.path(file.name), "copied into the bundle; files: [FOLDER] adds what it imports"),
             Key("class", name),
-            artifacts,
             Key("requirements", ["pillow==12.0.0"], "what it imports, beside numpy", off=True),
             *_place_holders(),
         ),

@@ -12,6 +12,7 @@ from mlspec_runtime.predict.decoding.lists import array_of
 from mlspec_runtime.predict.signature import Array, BadTensorError, TensorSpec
 
 _SHOWN = 60
+_LONGEST_CELL = 131_072
 _BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -70,6 +71,7 @@ def csv_file(content: bytes, spec: TensorSpec, sizes: dict[str, int]) -> Array:
 
 def _of_csv(text: str, spec: TensorSpec) -> Array:
     """The first line has the names of the columns; the others have a row each, empty ones none."""
+    csv.field_size_limit(_LONGEST_CELL)  # the whole process's, which others set for files
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         order = column_order(next(reader, []), spec.columns)
