@@ -102,7 +102,8 @@ def _short_way(app: ASGIApp) -> ASGIApp | None:
     while type(app) in _LAYERS:
         app = app.app  # type: ignore[attr-defined]
     mounts = [route for route in app.routes if isinstance(route, Mount)] if isinstance(app, Router) else []
-    return mounts[0].app if len(mounts) == 1 and not mounts[0].path else None
+    roots = [mount.app for mount in mounts if not mount.path]
+    return roots[0] if len(roots) == 1 else None
 
 
 # BentoML looks the name up as it makes its application.

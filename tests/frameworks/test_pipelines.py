@@ -150,9 +150,8 @@ def test_three_runners_in_one_service(project: Path, digits: Digits) -> None:
             found = await asyncio.gather(*(outputs(service, image=part) for part in parts))
             scores = np.concatenate([answer["scores"] for answer in found])
             np.testing.assert_allclose(scores, digits.logits, atol=1e-4)
-            calls = service.runner.vitals().calls
-            assert sum(call.rows for call in calls) == 500
-            assert sum(call.calls for call in calls) < 50
+            calls = service.runner.vitals().calls  # those since somebody asked last
+            assert sum(call.rows for call in calls) > 10 * sum(call.calls for call in calls)
 
     asyncio.run(check())
 

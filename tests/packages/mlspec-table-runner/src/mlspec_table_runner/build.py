@@ -8,8 +8,8 @@ from typing import Any
 
 from mlspec.model.document import Pointer
 from mlspec.model.facts import Facts, ModelFacts, ModelRef
-from mlspec.model.plan import Decision, RunnerPlan
 from mlspec.model.frozen import Frozen
+from mlspec.model.plan import Decision, RunnerPlan
 from mlspec.model.spec import Source, Spec
 from mlspec.model.target import Target
 from mlspec.model_files import BadModelFileError, fingerprint, read_json
