@@ -144,6 +144,36 @@ def test_a_level_sums_up_what_was_whole() -> None:
     assert found.service == ServiceFigures(GIB, 0, 1)
 
 
+@pytest.mark.parametrize(
+    ("chunks_s", "tokens", "per_token_s", "bursts"),
+    [
+        ((1.0, 1.0, 1.0, 1.0), 4, None, 1),
+        ((1.0, 1.0, 1.0, 1.3), 4, 0.25, 1),
+        ((1.0, 1.0, 1.3, 1.6), 4, 0.25, 0),
+        ((1.0,), 4, None, 0),
+        ((1.0,), 1, None, 0),
+        ((), 4, None, 0),
+    ],
+)
+def test_pieces_of_one_read_tell_nothing_of_the_time_between(
+    chunks_s: tuple[float, ...], tokens: int, per_token_s: float | None, bursts: int
+) -> None:
+    found = level_of([Sample(0, 200, 0.0, 1.75, chunks_s, tokens=tokens)], 1, NOTHING)
+    assert (found.per_token_s, found.bursts) == (per_token_s and Spread(per_token_s, per_token_s), bursts)
+    kept = [Sample(0, 200, 0.0, 1.75, chunks_s, tokens=tokens, from_cache=True)]
+    assert level_of(kept, 1, NOTHING).bursts == 0
+
+
+def test_bursts_are_told_in_words() -> None:
+    made = record(level(1, 47.2, bursts=3), level(2, 88.0, bursts=4, per_token_s=None), level(4, 90.0, bursts=32))
+    told = (
+        "answers came in bursts at 2, 4: the service or this client was short of CPU, and times of single tokens there"
+    )
+    assert told in as_text(made).replace("\n", " ")
+    assert "bursts" not in as_text(record(level(1, 47.2, bursts=3)))
+    assert parse(dumped(made).encode()) == made
+
+
 def test_answers_tell_of_the_cache_where_metrics_do_not() -> None:
     kept = [Sample(0, 200, 0.0, 1.0, (1.0,), tokens=1, from_cache=True), Sample(1, 200, 0.0, 1.0, (1.0,), tokens=1)]
     assert level_of(kept, 1, NOTHING).service.cache_hits == 1

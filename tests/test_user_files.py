@@ -25,7 +25,7 @@ model:
   outputs: [{name: y, shape: [1]}]
 targets: [{name: linux, platform: linux}]
 """
-NET = "class Net:\n    pass\n"
+NET = "class Net:\n    def predict(self, inputs): ...\n"
 
 
 @pytest.fixture

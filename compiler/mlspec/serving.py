@@ -25,6 +25,9 @@ from mlspec.descendants import descendants, signal_all
 from mlspec.errors import CommandError
 from mlspec.model.spec import Spec
 from mlspec.runners import Runner
+from mlspec_runtime.auth import key_problem
+from mlspec_runtime.lifeline import LIFELINE_VARIABLE
+from mlspec_runtime.plan import load_plan
 
 STOP_TIMEOUT_S = 20
 """For a service that has nothing to do; what it has accepted may take as long again as its plan says."""
@@ -53,6 +56,17 @@ def check_installed(backend: Backend, runner: Runner, model: Any, bundle: Path) 
     if missing:
         help = f"{sys.executable} -m pip install -r {bundle / 'requirements.txt'}"
         raise CommandError("not-installed", f"serving needs {', '.join(missing)}, not installed here", help)
+
+
+def check_environment(bundle: Path) -> None:
+    """Raises CommandError if a variable that the bundle's service needs isn't set here, or holds no good key. It is what
+    the service checks itself, told before anything is started.
+    """
+    plan = load_plan(bundle)
+    names = [name for name in plan.environment.required if not os.environ.get(name)]
+    problem = f"not set in the environment: {', '.join(names)}" if names else key_problem(plan.auth, os.environ)
+    if problem:
+        raise CommandError("environment-missing", problem, "set it and start again" if names else "")
 
 
 def address_of(host: str) -> str:
@@ -103,27 +117,39 @@ def running(
     descriptors: Sequence[int] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The serving process, in a session of its own so that Ctrl-C reaches it once, by us; stopped at the end, for which
-    it has `drain_s` more than a service that has nothing to do. It inherits `descriptors`.
+    it has `drain_s` more than a service that has nothing to do. It inherits `descriptors`. A service ends by itself if
+    we are killed.
 
     SIGTERM, and the SIGHUP of a terminal that closes, end the block as Ctrl-C does: by KeyboardInterrupt.
     """
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "true"}
     # The command line's own setting: a service may have plugins.
     environment.pop("PYDANTIC_DISABLE_PLUGINS", None)
-    with _interrupted_by(*_ENDING):
+    with _interrupted_by(*_ENDING), _lifeline() as held:
         process = subprocess.Popen(  # noqa: S603 - an argument list of our own
             command,
             cwd=bundle,
-            env=environment,
+            env={**environment, LIFELINE_VARIABLE: str(held)},
             start_new_session=True,
             stdout=output,
             stderr=output,
-            pass_fds=descriptors,
+            pass_fds=(*descriptors, held),
         )
         try:
             yield process
         finally:
             stop(process, STOP_TIMEOUT_S + drain_s)
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """The end of a pipe for the service to read; ours ends with the block, or with us."""
+    held, kept = os.pipe()
+    try:
+        yield held
+    finally:
+        os.close(held)
+        os.close(kept)
 
 
 @contextmanager

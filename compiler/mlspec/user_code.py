@@ -30,7 +30,7 @@ def check_name(file: Path, name: str, kind: Literal["class", "function"], pointe
     tree = parsed(file)
     if isinstance(tree, str):
         return
-    bound = set(_bound(tree.body))
+    bound = set(bound_names(tree.body))
     if name in bound or "*" in bound or "__getattr__" in bound:
         return
     here = sorted(node.name for node in tree.body if type(node).__name__ in _NODES[kind] and hasattr(node, "name"))
@@ -138,7 +138,7 @@ def _imports(body: list[ast.stmt]) -> Iterator[tuple[int, list[tuple[str, ...]]]
 _NODES = {"class": ("ClassDef",), "function": ("FunctionDef", "AsyncFunctionDef")}
 
 
-def _bound(body: list[ast.stmt]) -> Iterator[str]:
+def bound_names(body: list[ast.stmt]) -> Iterator[str]:
     """The names that a module's statements give to something; `*` for those that can't be told."""
     import ast
 

@@ -38,11 +38,12 @@ from mlspec_runtime.ending import end_gently
 from mlspec_runtime.exchange import STRAIGHT_SEND
 from mlspec_runtime.gate import known_path, refuse_websocket
 from mlspec_runtime.heat.watch import HeatWatch, planned_reader
+from mlspec_runtime.lifeline import end_with_lifeline
 from mlspec_runtime.metrics import Metrics
 from mlspec_runtime.plan import PlanError, RuntimePlan, load_plan
 from mlspec_runtime.response_cache import caching
 from mlspec_runtime.served_model import ServedModel, create_runner, environment_error, missing_environment
-from mlspec_runtime.starts import Starts
+from mlspec_runtime.starts import Starts, plan_digest
 from mlspec_runtime.supervision import Supervision, end_process
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Bundle:
         runner = caching(plan, folder, create_runner(plan, folder, metrics), metrics, os.environ)
         heat = HeatWatch(plan, runner, metrics, reader=planned_reader(plan.governor))
         self.plan = plan
-        self.model = ServedModel(plan, folder, runner, metrics, in_model_store, heat, _starts(), settle)
+        self.model = ServedModel(plan, folder, runner, metrics, in_model_store, heat, _starts(folder), settle)
         self._requests = OpenRequests(create_app(plan, runner, self.model, metrics, tracing=_tracing(plan)))
         self._supervision = Supervision(self.model.fault, self.model.fail, end=end_process)
         self.app: ASGIApp = self._requests
@@ -192,6 +193,7 @@ def open_bundle(folder: Path) -> Bundle:
     """Read the bundle's plan and make its application; no model is loaded. Raises BentoMLException."""
     _stop_telemetry()
     _own_metrics_folder()
+    end_with_lifeline()
     logs.set_level(os.environ.get(LOG_LEVEL_VARIABLE))
     try:
         return Bundle(folder.resolve())
@@ -218,9 +220,9 @@ def _own_metrics_folder() -> None:
     BentoMLContainer.prometheus_multiproc_dir.set(folder)
 
 
-def _starts() -> Starts | None:
+def _starts(bundle: Path) -> Starts | None:
     folder = os.environ.get(_METRICS_VARIABLE)
-    return Starts(Path(folder, _STARTS_FILE)) if folder else None
+    return Starts(Path(folder, _STARTS_FILE), build=plan_digest(bundle)) if folder else None
 
 
 def _end_with_parent() -> None:

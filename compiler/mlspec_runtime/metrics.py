@@ -123,6 +123,8 @@ class Metrics:
     def _make_for_calls(self, registry: CollectorRegistry) -> None:
         told = "Calls of a model of tensors that went well, by their rows: so many at most, and more than half of that."
         self._batches = Counter("mlspec_batches", told, ("rows",), registry=registry)
+        # Known from the first look on, so that the first one is a change.
+        self._batches.labels("1")
         self._batch_rows = Counter(
             "mlspec_batch_rows", "The rows of these calls; over the calls it is the mean batch.", registry=registry
         )

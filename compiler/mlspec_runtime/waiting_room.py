@@ -45,6 +45,7 @@ class WaitingRoom(Generic[Job]):
 
     def _resize(self, running: int, waiting: int) -> None:
         self._places = running + waiting
+        self._room = f"({running} computed at once, {waiting} waiting)"
         self._parallel = max(1, running)
 
     def enter(self, job: Job, *, always: bool = False) -> None:
@@ -63,13 +64,13 @@ class WaitingRoom(Generic[Job]):
     def _check_room(self) -> None:
         waiting, running = len(self._waiting), len(self._running)
         retry_after_s = round(min(60.0, max(1.0, self._typical_s * (waiting + 1) / self._parallel)), 1)
-        told = f"{waiting} requests wait and {running} are computed"
         if waiting + running >= self._places:
-            message = f"{told}, which is all there is room for"
+            message = f"{waiting + running} requests are in, and there is room for {self._places} {self._room}"
             raise ServiceError("queue_full", message, 429, retry_after_s=retry_after_s)
         must_end_first = waiting + running + 1 - self._parallel
         wait_s = self._typical_s * must_end_first / self._parallel
         if self._is_measured and must_end_first > 0 and wait_s + self._typical_s > self._timeout_s:
+            told = f"{waiting} requests wait and {running} are computed"
             message = f"{told}: one more would hardly be answered within {self._timeout_s:g} s"
             raise ServiceError("queue_slow", message, 429, retry_after_s=retry_after_s)
 

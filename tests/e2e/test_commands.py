@@ -99,6 +99,30 @@ def test_serve_on_a_port_that_is_taken(project: Path) -> None:
     assert done.stderr.startswith("error[port-taken]: can't listen at 127.0.0.1")
 
 
+@pytest.mark.parametrize("command", ["serve", "test"])
+def test_what_must_be_set_is_asked_for_before_anything_starts(
+    project: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = project / "specs/lora.yaml"
+    text = spec.read_text()
+    assert "\nservice:\n" in text
+    spec.write_text(
+        text.replace("\nservice:\n", "\nservice:\n  auth: {api_key_env: SHOP_KEY}\n  env: [{name: REGION}]\n")
+    )
+    for name in ("SHOP_KEY", "REGION"):
+        monkeypatch.delenv(name, raising=False)
+    done = run(project, command, "specs/lora.yaml")
+    error = "error[environment-missing]: not set in the environment: REGION, SHOP_KEY\n  help: set it and start again\n"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith(error)
+    assert "serving" not in done.stderr
+    monkeypatch.setenv("REGION", "north")
+    monkeypatch.setenv("SHOP_KEY", "short")
+    short = run(project, command, "specs/lora.yaml")
+    assert short.returncode == 1
+    assert "error[environment-missing]: SHOP_KEY holds a key of fewer than 8 characters" in short.stderr
+
+
 def test_test_prints_each_test_with_its_latency(project: Path) -> None:
     done = run(project, "test", "specs/lora.yaml")
     assert done.returncode == 0, done.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from e2e.operating import BENTOML, Operated, of_tests, operated, tiny_bundle, until
@@ -116,6 +117,21 @@ def test_mlspec_serve_waits_too(tmp_path: Path) -> None:
     assert set(before) <= {200, 503}
     # After the end nobody listens.
     assert {status for _, status in answers} <= {200, 503, None}
+
+
+def test_a_killed_mlspec_serve_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SIGKILL leaves it no time for a word: the service sees that it has gone, and drains."""
+    with operated(MLSPEC, example(tmp_path / "project"), tmp_path / "log") as service:
+        started = psutil.Process(service.process.pid).children(recursive=True)
+        assert service.worker in started
+        with ThreadPoolExecutor(1) as pool:
+            body = {"prompt": "Tick forever.", "temperature": 1.0, "max_tokens": 48}
+            asked = pool.submit(service.client.post, "/predict", json=body)
+            until(lambda: _inside(service) == 1 or asked.done(), 60, service.log)
+            service.process.kill()
+            assert asked.result().status_code == 200
+        until(lambda: not any(process.is_running() for process in started), 60, service.log)
+        assert "what started this service has gone; ending" in service.log.read_text()
 
 
 def ask_on(url: str) -> list[tuple[float, int | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -78,6 +79,20 @@ def test_a_process_that_is_aborted_is_replaced(tmp_path: Path) -> None:
         until(lambda: service.status("/readyz") == 200, REPLACED_S, service.log)
         assert service.worker.pid != worker
         assert predict(service).json()["text"] == before
+
+
+def test_a_process_that_serves_another_build_than_the_one_before_says_so(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path)
+    with operated(BENTOML, bundle, tmp_path / "log") as service:
+        plan = json.loads((bundle / "plan.json").read_text())
+        plan["runtime"]["limits"]["max_tokens"] = 8
+        (bundle / "plan.json").write_text(json.dumps(plan))
+        assert predict(service, max_tokens=9).status_code == 200
+        os.kill(service.worker.pid, signal.SIGABRT)
+        until(lambda: service.series("mlspec_process_starts_total") == 2, REPLACED_S, service.log)
+        until(lambda: service.status("/readyz") == 200, REPLACED_S, service.log)
+        assert predict(service, max_tokens=9).status_code == 422
+        assert "the bundle was built anew since the process before this one began" in service.log.read_text()
 
 
 def test_a_process_that_ends_early_again_and_again_pauses_and_says_so(tmp_path: Path) -> None:

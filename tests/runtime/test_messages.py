@@ -74,6 +74,8 @@ def test_options_replace_defaults() -> None:
         {"prompt": "a", "top_k": -1},
         {"prompt": "a", "min_p": 1.0},
         {"prompt": "a", "repetition_penalty": 0},
+        {"prompt": "a", "repetition_penalty": 1e-40},
+        {"prompt": "a", "repetition_penalty": 0.0099},
         {"prompt": "a", "seed": -1},
         {"prompt": "a", "seed": 2**63},
         {"prompt": "a", "stop": "X"},

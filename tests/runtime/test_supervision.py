@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlspec_runtime.errors import ServiceError
-from mlspec_runtime.starts import EARLY_S, FIRST_PAUSE_S, MAX_PAUSE_S, Starts
+from mlspec_runtime.starts import EARLY_S, FIRST_PAUSE_S, MAX_PAUSE_S, Starts, plan_digest
 from mlspec_runtime.supervision import Supervision
 from runtime.services import running, wait_until
 
@@ -143,6 +143,26 @@ def test_a_clock_that_was_set_back_is_no_early_end(tmp_path: Path) -> None:
         begin(tmp_path / "starts.json", clock, 1)
     clock.now -= 10_000
     assert Starts(tmp_path / "starts.json", clock).pause_s == 0
+
+
+def test_another_build_than_before_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "starts.json"
+    for build in ("a" * 64, "a" * 64):
+        Starts(file, build=build).begin()
+    assert not caplog.records
+    Starts(file, build="b" * 64).begin()
+    Starts(file, build="b" * 64).begin()
+    (told,) = caplog.messages
+    assert told.startswith("the bundle was built anew since the process before this one began: plan bbbbbbbbbbbb, ")
+
+
+def test_a_build_is_told_by_its_plan(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text("{}")
+    before = plan_digest(tmp_path)
+    assert before == plan_digest(tmp_path)
+    plan.write_text('{"a": 1}')
+    assert plan_digest(tmp_path) != before
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"began_at": 1, "early": 2, "other": 3}', "\ud800"])

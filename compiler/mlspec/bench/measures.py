@@ -35,7 +35,8 @@ class Level:
     """A load at one concurrency. Times and tokens are those of whole answers; `errors` counts the others by code.
 
     `tokens_per_s` is over all clients, from the first request's begin to the last one's end; `tokens_per_s_each` is
-    what the middle request had of it, its waiting included. `refused` were told to come again later.
+    what the middle request had of it, its waiting included. `refused` were told to come again later; of `bursts`, whole
+    answers, most pieces came together.
     """
 
     concurrency: int
@@ -55,6 +56,7 @@ class Level:
     errors: Mapping[str, int] = field(default_factory=dict)
     service: ServiceFigures = field(default_factory=ServiceFigures)
     interrupted: bool = False
+    bursts: int = 0
 
     @property
     def throughput(self) -> float:
@@ -94,6 +96,7 @@ def level_of(
         errors=dict(sorted(Counter(sample.error for sample in samples if sample.error).items())),
         service=ServiceFigures(service.peak_memory_bytes, service.thermal_level, hits),
         interrupted=interrupted,
+        bursts=sum(sample.came_in_bursts for sample in whole),
     )
 
 

@@ -55,8 +55,17 @@ class Sample:
 
     @property
     def time_per_output_token_s(self) -> float | None:
-        """From the first piece to the end, for each token after the first; None for answers of one token."""
-        return (self.ended_s - self.chunks_s[0]) / (self.tokens - 1) if self.chunks_s and self.tokens > 1 else None
+        """From the first piece to the end, for each token after the first; None for answers of one token, and where all
+        text came at once, which tells nothing of the time between tokens.
+        """
+        if not self.chunks_s or self.tokens < 2 or self.chunks_s[0] == self.chunks_s[-1]:
+            return None
+        return (self.ended_s - self.chunks_s[0]) / (self.tokens - 1)
+
+    @property
+    def came_in_bursts(self) -> bool:
+        """Whether most pieces came in one read with the piece before, though each was sent as it was made."""
+        return not self.from_cache and self.gaps_s.count(0.0) > len(self.gaps_s) / 2
 
     @property
     def gaps_s(self) -> tuple[float, ...]:

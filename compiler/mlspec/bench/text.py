@@ -104,7 +104,16 @@ def table(record: Record, width: int) -> list[str]:
         lines.append("times: p50 / p95")
     if any(level.interrupted for level in record.levels):
         lines.append("* stopped before its end")
-    return lines
+    return [*lines, *_folded(burst_words(record.levels), width)]
+
+
+def burst_words(levels: Sequence[Level]) -> list[str]:
+    """Where the times of tokens are those of bursts: for more than a tenth of the answers."""
+    found = [str(level.concurrency) for level in levels if level.bursts > level.answered / 10]
+    if not found:
+        return []
+    why = "the service or this client was short of CPU, and times of single tokens there say little"
+    return [f"answers came in bursts at {', '.join(found)}: {why}"]
 
 
 def right_aligned(rows: Sequence[Sequence[str]], width: int) -> list[str]:

@@ -33,7 +33,7 @@ from mlspec.exit_codes import FINDINGS, INTERRUPTED, OK
 from mlspec.model.plan import Plan
 from mlspec.pipeline import Checked, Pipeline
 from mlspec.reporting.plan.look import WIDEST
-from mlspec.serving import free_port, running, wait_until_healthy
+from mlspec.serving import check_environment, free_port, running, wait_until_healthy
 
 _GRACE_S = 30.0
 """How much longer than the service's own time limit a client waits."""
@@ -115,6 +115,7 @@ def _served(options: Namespace, checked: Checked, bundle: Path | None) -> Iterat
     if bundle is None:
         yield _Service(options.url.rstrip("/"))
         return
+    check_environment(bundle)
     port = free_port()
     url, command = f"http://127.0.0.1:{port}", checked.backend.command(sys.executable, "127.0.0.1", port)
     with tempfile.TemporaryFile() as log, running(command, bundle, log) as process:

@@ -13,7 +13,7 @@ from mlspec.exit_codes import FAILED, FINDINGS, OK
 from mlspec.host import target_for_host
 from mlspec.passes.machines import machines
 from mlspec.pipeline import Checked, Pipeline, build
-from mlspec.serving import address_of, check_installed, check_port, running, url_of
+from mlspec.serving import address_of, check_environment, check_installed, check_port, running, url_of
 
 
 def run(options: Namespace) -> int:
@@ -21,6 +21,7 @@ def run(options: Namespace) -> int:
     if isinstance(bundle, int):
         return bundle
     checked, folder = bundle
+    check_environment(folder)
     address = address_of(options.host)
     check_port(address, options.port)
     command = checked.backend.command(sys.executable, address, options.port)

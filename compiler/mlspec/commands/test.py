@@ -14,7 +14,7 @@ from mlspec.commands.serve import built_for_host
 from mlspec.errors import CommandError
 from mlspec.exit_codes import FINDINGS, OK
 from mlspec.model.spec import Expectation, TestCase
-from mlspec.serving import Answer, api_key, ask, free_port, running, wait_until_healthy
+from mlspec.serving import Answer, api_key, ask, check_environment, free_port, running, wait_until_healthy
 
 START_TIMEOUT_S = 600
 _LOG_TAIL_BYTES = 4000
@@ -45,6 +45,7 @@ def run(options: Namespace) -> int:
     tests = checked.spec.tests
     if not tests:
         raise CommandError("no-tests", f"{checked.document.shown} has no tests", "add some under 'tests:'")
+    check_environment(folder)
     port = free_port()
     command = checked.backend.command(sys.executable, "127.0.0.1", port)
     with tempfile.TemporaryFile() as log, running(command, folder, log) as process:

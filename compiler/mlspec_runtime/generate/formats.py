@@ -41,7 +41,9 @@ class ResponseFormat(BaseModel):
 
     @model_validator(mode="after")
     def _with_its_schema(self) -> ResponseFormat:
-        if (self.json_schema is not None) != (self.type == "json_schema"):
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("'json_schema' is missing: give the schema, as {\"schema\": {…}}")
+        if self.type != "json_schema" and self.json_schema is not None:
             raise ValueError("'json_schema' goes with type 'json_schema', and with no other")
         return self
 

@@ -44,7 +44,7 @@ class GenerateRequest(BaseModel):
         0.0, ge=0, lt=1, description="Leave out tokens below this share of the likeliest one; 0 is off."
     )
     repetition_penalty: float = Field(
-        1.0, gt=0, le=10, description="Above 1 makes the last 20 tokens less likely to come again; 1 is off."
+        1.0, ge=0.01, le=10, description="Above 1 makes the last 20 tokens less likely to come again; 1 is off."
     )
     presence_penalty: Penalty = Field(
         0.0, description="Above 0 makes tokens that the answer has less likely to come again; 0 is off."

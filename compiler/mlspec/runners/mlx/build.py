@@ -19,6 +19,7 @@ from mlspec.runners.mlx.facts import ENDINGS, Arrays, believe, read_facts
 from mlspec.runners.mlx.model import MlxModel, check_model
 from mlspec.tensors.artifacts import ArtifactRef, chosen
 from mlspec.tensors.plan import TensorModelPlan, planned
+from mlspec.user_callables import check_order
 from mlspec.user_code import check_name
 
 if TYPE_CHECKING:
@@ -116,9 +117,10 @@ class MlxRunner:
         return {("module",): model.module, **{("files", index): path for index, path in enumerate(model.files)}}
 
     def check_user_file(self, model: MlxModel, pointer: Pointer, file: Path, faults: Faults) -> None:
-        """That the module has the class. Raises OSError."""
+        """That the module has the class, which takes the inputs in their order. Raises OSError."""
         if pointer == ("module",):
             check_name(file, model.class_name, "class", ("class",), faults)
+            check_order(file, model.class_name, "__call__", [one.name for one in model.inputs], faults)
 
 
 PART = MlxRunner()

@@ -18,6 +18,7 @@ from mlspec.requirements import overridden, package
 from mlspec.runners import RUNNER_API, Faults
 from mlspec.runners.python.model import PythonModel, check_model
 from mlspec.tensors.plan import TensorModelPlan, planned
+from mlspec.user_callables import check_has_one
 from mlspec.user_code import check_name
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).parent
 _PICKLES = "pickles"
+_METHODS = ("predict", "predict_batch")
 
 
 class PythonRunner:
@@ -90,7 +92,7 @@ class PythonRunner:
         """The first spec of a folder with a class like those that it serves."""
         from mlspec.starting.tensor_models import of_class  # only `mlspec init` asks
 
-        return of_class(place, self.name, "a class of your own", ("predict", "predict_batch"))
+        return of_class(place, self.name, "a class of your own", _METHODS)
 
     def modules(self, model: PythonModel) -> tuple[str, ...]:
         return ("numpy",)
@@ -106,9 +108,10 @@ class PythonRunner:
         return {("module",): model.module, **{("files", index): path for index, path in enumerate(model.files)}}
 
     def check_user_file(self, model: PythonModel, pointer: Pointer, file: Path, faults: Faults) -> None:
-        """That the module has the class. Raises OSError."""
+        """That the module has the class, and this what the runtime calls. Raises OSError."""
         if pointer == ("module",):
             check_name(file, model.class_name, "class", ("class",), faults)
+            check_has_one(file, model.class_name, _METHODS, faults)
 
 
 def _pickles(folder: Path, files: Iterable[ModelFile]) -> dict[str, dict[str, str]]:

@@ -17,6 +17,7 @@ from mlspec.runners.torch.inspecting import inspect
 from mlspec.runners.torch.model import EXPORTED, SAFETENSORS, STATE_DICT, TorchModel, check_model
 from mlspec.tensors.artifacts import ArtifactRef
 from mlspec.tensors.plan import TensorModelPlan, planned
+from mlspec.user_callables import check_order
 from mlspec.user_code import check_name
 
 if TYPE_CHECKING:
@@ -104,9 +105,10 @@ class TorchRunner:
         return {**module, **{("files", index): path for index, path in enumerate(model.files)}}
 
     def check_user_file(self, model: TorchModel, pointer: Pointer, file: Path, faults: Faults) -> None:
-        """That the module has the class. Raises OSError."""
+        """That the module has the class, which takes the inputs in their order. Raises OSError."""
         if pointer == ("module",) and model.class_name is not None:
             check_name(file, model.class_name, "class", ("class",), faults)
+            check_order(file, model.class_name, "forward", [one.name for one in model.inputs or ()], faults)
 
 
 def _settings(model: TorchModel, facts: ModelFacts, device: str, dtype: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from mlspec.tensors.steps.images import Resize
 from mlspec.tensors.steps.numeric import Argmax, L2Normalize, Labels, Normalize, Sigmoid, Softmax, TopK, Transpose
 from mlspec.tensors.steps.pooling import FirstToken, MeanPool
 from mlspec.tensors.steps.texts import Tokenize
+from mlspec.user_callables import check_function
 from mlspec.user_code import check_name
 
 STEPS: Mapping[str, type[Frozen]] = {
@@ -194,10 +195,12 @@ def _files(key: str, steps: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Point
 
 
 def check_step_file(block: Block, pointer: Pointer, file: Path, faults: Faults) -> None:
-    """That a module of a step has its function; `pointer` is the file's, in the block. Raises OSError."""
+    """That a module of a step has its function, for one argument; `pointer` is the file's, in the block. Raises OSError."""
     if len(pointer) == 3 and pointer[2] == "module":
         step = getattr(block, str(pointer[0]))[pointer[1]]
-        check_name(file, step["name"], "function", (*pointer[:2], "name"), faults)
+        at = (*pointer[:2], "name")
+        check_name(file, step["name"], "function", at, faults)
+        check_function(file, step["name"], at, faults)
 
 
 def step_packages(block: Block) -> tuple[str, ...]:
