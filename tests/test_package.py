@@ -46,6 +46,30 @@ def test_replaces_the_whole_old_bundle_and_leaves_nothing_beside_it(tmp_path: Pa
     assert [p.name for p in place.parent.iterdir()] == ["target"]
 
 
+def test_a_bundle_that_is_there_as_it_would_be_written_stays(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    made = bundle("one", {"models/base": tmp_path / "model"})
+    place = package(made, tmp_path / "out", Report())
+    assert place is not None
+    (place / "a/__pycache__").mkdir()
+    before = place.stat().st_ino
+    assert package(made, tmp_path / "out", Report()) == place
+    assert place.stat().st_ino == before
+    changes = [
+        lambda: (place / "a/deep/file.txt").write_text("edited"),
+        lambda: (place / "a/more.txt").write_text("more"),
+        lambda: (place / "a/deep/file.txt").unlink(),
+        lambda: ((place / "models/base").unlink(), (place / "models/base").symlink_to(tmp_path)),
+        lambda: ((place / "a/deep/file.txt").unlink(), (place / "a/deep/file.txt").symlink_to(tmp_path / "nowhere")),
+    ]
+    for change in changes:
+        change()
+        package(made, tmp_path / "out", Report())
+        assert (place / "a/deep/file.txt").read_text() == "one"
+        assert (place / "models/base").resolve() == tmp_path / "model"
+        assert not (place / "a/more.txt").exists()
+
+
 def test_where_the_system_cannot_exchange_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange_module, "_swap_call", lambda: None)
     package(bundle("one"), tmp_path, Report())

@@ -37,6 +37,7 @@ def files_of(root: Path, path: str) -> dict[str, Path]:
         UserFileError: there is nothing, too much of it, or something that no bundle takes.
         OSError: it can't be read.
     """
+    _check_shown(path)
     place = root / path
     if not stays_inside(place, root):
         raise _leads_out(path)
@@ -52,6 +53,14 @@ def files_of(root: Path, path: str) -> dict[str, Path]:
         check_readable(file)
         _check_no_pickle(name, file)
     return found
+
+
+def _check_shown(path: str) -> None:
+    """A hidden file is the tools' (.git) or holds secrets (.env): none of it is a service's."""
+    hidden = next((part for part in PurePosixPath(path).parts if part.startswith(".") and part != ".."), None)
+    if hidden is not None:
+        message = f"'{visible(path)}' is hidden ('{visible(hidden)}'), and nothing that is goes into a bundle"
+        raise UserFileError("user-files", message, "give it a name without the dot, if the service needs it")
 
 
 def _below(root: Path, path: str) -> dict[str, Path]:

@@ -110,6 +110,18 @@ def test_what_is_refused(body: dict[str, Any]) -> None:
         REQUEST.model_validate(body)
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"type": "json_schema"}, "'json_schema' is missing: give the schema"),
+        ({"type": "json_object", "json_schema": {"schema": {}}}, "'json_schema' goes with type 'json_schema', and"),
+    ],
+)
+def test_what_is_said_of_formats(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        REQUEST.model_validate({"prompt": "a", "response_format": given})
+
+
 def test_what_changes_how_tokens_are_chosen() -> None:
     body = {"logit_bias": {"7": -100, "3": 2.5}, "presence_penalty": 1, "frequency_penalty": -0.5, "logprobs": 0}
     sampling = REQUEST.model_validate({"prompt": "a", **body}).sampling()

@@ -17,17 +17,20 @@ from mlspec.model.spec import Expectation, TestCase
 from mlspec.serving import Answer, api_key, ask, check_environment, free_port, running, wait_until_healthy
 
 START_TIMEOUT_S = 600
+_LOGGED = ("model_error", "bad_output", "step_failed")
+"""Of errors: those that the log tells more of than the answer."""
 _LOG_TAIL_BYTES = 4000
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One test's result: what was answered, and what of its expectation didn't hold."""
+    """One test's result: what was answered, what of its expectation didn't hold, whether the log says why."""
 
     name: str
     latency_s: float
     answer: str
     faults: tuple[str, ...]
+    is_logged: bool = False
 
     def __str__(self) -> str:
         mark = "FAILED" if self.faults else "passed"
@@ -57,6 +60,8 @@ def run(options: Namespace) -> int:
         except CommandError:
             sys.stderr.write(tail(log))
             raise
+        if any(outcome.faults and outcome.is_logged for outcome in outcomes):
+            sys.stderr.write(tail(log))
     failed = sum(bool(outcome.faults) for outcome in outcomes)
     print(f"{len(outcomes) - failed} passed, {failed} failed")
     return FINDINGS if failed else OK
@@ -72,7 +77,7 @@ def _tried(test: TestCase, number: int, url: str, process: Popen[bytes], key: st
         message = f"the service ended in its tests, exit code {process.returncode}"
         raise CommandError("service-ended", message, failed=True)
     faults = ("nobody answered",) if answer is None else tuple(_faults(wanted, answer, latency_s))
-    outcome = Outcome(test.name or f"test {number}", latency_s, _said(answer), faults)
+    outcome = Outcome(test.name or f"test {number}", latency_s, _said(answer), faults, _is_logged(answer))
     print(outcome, flush=True)
     return outcome
 
@@ -102,13 +107,19 @@ def _said(answer: Answer | None) -> str:
     return "" if said is None else _short(said)
 
 
+def _is_logged(answer: Answer | None) -> bool:
+    body = answer.body if answer and isinstance(answer.body, dict) else {}
+    error = body.get("error")
+    return isinstance(error, dict) and error.get("code") in _LOGGED
+
+
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def tail(log: IO[bytes]) -> str:
-    """The end of what the service said: why it didn't start."""
+    """The end of what the service said: why it didn't start, or what its model's code raised."""
     size = log.seek(0, 2)
     log.seek(max(0, size - _LOG_TAIL_BYTES))
     return log.read().decode("utf-8", "replace")

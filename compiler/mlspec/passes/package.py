@@ -19,7 +19,7 @@ def package(bundle: Bundle, out: Path, report: Report) -> Path | None:
     """Write the bundle below `out` in place of the old one; None after a fault was reported.
 
     A build that is killed at any moment leaves the old bundle or the new one. Two builds of one bundle wait for each
-    other.
+    other. A bundle that is there as it would be written stays: what runs in its folder isn't disturbed.
     """
     place = out / bundle.folder
     try:
@@ -30,7 +30,8 @@ def package(bundle: Bundle, out: Path, report: Report) -> Path | None:
             if foreign is not None:
                 _refuse(place, foreign, report)
                 return None
-            _put(bundle, place, report)
+            if not _is_there(bundle, place):
+                _put(bundle, place, report)
     except OSError as problem:
         message = f"the bundle can't be written: {problem.strerror or problem} ({problem.filename or place})"
         report.error("write-failed", message, Span(str(place)), help="the old bundle, if there was one, is untouched")
@@ -88,6 +89,31 @@ def _refuse(place: Path, foreign: str, report: Report) -> None:
     message = f"{place} holds what no build wrote: {foreign}"
     help = "a build replaces the whole folder: move that away, or build elsewhere with -o DIR"
     report.error("output-taken", message, Span(str(place)), help=help)
+
+
+def _is_there(bundle: Bundle, place: Path) -> bool:
+    """Whether the place holds this very bundle, and nothing else but what Python leaves there."""
+    files, links = _found(place)
+    if files != bundle.files.keys() or links != {name: str(to.resolve()) for name, to in bundle.links.items()}:
+        return False
+    try:
+        return all((place / name).read_bytes() == content for name, content in bundle.files.items())
+    except OSError:  # what can't be read is written again
+        return False
+
+
+def _found(place: Path) -> tuple[set[str], dict[str, str]]:
+    """The files below a place, and the links with what they lead to; of no place, none."""
+    files, links = set(), {}
+    for folder, folders, names in os.walk(place):
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        for path in (Path(folder, name) for name in (*folders, *names)):
+            shown = path.relative_to(place).as_posix()
+            if path.is_symlink():
+                links[shown] = str(path.readlink())
+            elif path.name in names:
+                files.add(shown)
+    return files, links
 
 
 def _put(bundle: Bundle, place: Path, report: Report) -> None:

@@ -10,7 +10,7 @@ from mlspec.characters import quoted
 from mlspec.errors import CommandError
 from mlspec.starting import Written
 from mlspec.starting.place import ModelFolder, Start
-from mlspec.starting.project import mark_root, new_file
+from mlspec.starting.project import check_root, mark_root, new_file
 from mlspec.starting.recognising import recognised, to_fill_in
 from mlspec.starting.spec_text import FirstModel, dns_label, is_dns_label, spec_text
 
@@ -26,11 +26,12 @@ def write_spec(model: Path | None, start: Start, output: Path | None = None, nam
         raise CommandError("bad-name", f"{quoted(name)} is no name for a service", help)
     label, first = _first_model(model, start)
     name = name or label
-    file = start.here / output if output else start.root / "specs" / f"{name}.yaml"
+    file = Path(os.path.normpath(start.here / output)) if output else start.root / "specs" / f"{name}.yaml"
     if start.in_project(file) is None:
         help = "a spec's paths start at its project's root: write it inside the project"
         raise CommandError("path-outside", f"{quoted(str(output))} is outside the project {start.root}", help)
     project = dns_label(start.root.name, "project")
+    check_root(start.root, file.parent)
     new_file(file, spec_text(name, project, first, _schema(start, file)))
     marked = mark_root(start.root, file.parent)
     return Written((file, *marked), (*first.messages, f"now: mlspec check {shlex.quote(start.shown(file))}"))

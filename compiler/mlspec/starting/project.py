@@ -36,6 +36,18 @@ def cannot_write(path: Path, problem: OSError) -> CommandError:
     return CommandError("write-failed", f"{path}: {reason}", "mlspec wrote nothing there")
 
 
+def check_root(root: Path, specs: Path) -> None:
+    """That specs in the folder `specs` have this root, or can be given it.
+
+    Raises:
+        CommandError: they belong to another project.
+    """
+    nearest = root_of(specs)
+    if nearest != root and (root / PROJECT_FILE).exists():
+        help = f"run mlspec in {nearest}, or write the spec elsewhere"
+        raise CommandError("path-outside", f"{specs} belongs to another project, {nearest}", help)
+
+
 def mark_root(root: Path, specs: Path) -> tuple[Path, ...]:
     """Write mlspec.yaml into `root` if specs in the folder `specs` would take another folder for their root."""
     if root_of(specs) == root:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlspec.characters import visible
 from mlspec.starting.place import ModelFolder
 from mlspec.starting.recognising import NoModel
 from mlspec.starting.spec_text import FirstModel, Key, Note
@@ -103,6 +104,15 @@ def of_pickles(place: ModelFolder, endings: Iterable[str], help: str) -> NoModel
     """Why a folder with nothing but pickles can't be served."""
     found = _with_endings(place.folder, endings)
     return NoModel("holds a pickle; mlspec never opens one", help, 1) if found else None
+
+
+def of_tensors(place: ModelFolder, endings: Iterable[str], help: str) -> NoModel | None:
+    """Why tensors without any code can't be served."""
+    found = _with_endings(place.folder, endings)
+    if not found or any(place.folder.glob("*.py")):
+        return None
+    certainty = 1 if (place.folder / "config.json").exists() else 3
+    return NoModel(f"{visible(found[0])} holds a network's tensors, and no .py file is here with its class", help, certainty)
 
 
 _TESTS = ({"name": "answers", "predict": {"inputs": {"x": [[0.0, 0.0]]}}, "expect": {"status": 200}},)

@@ -228,7 +228,10 @@ class Computing:
             self._note(sum(job.rows for job in good), len(good), took_s)
 
     def _note(self, rows: int, requests: int, took_s: float) -> None:
-        self.meter.note(rows, requests, took_s)
+        most = self._batching.max_rows if self._batching.max_rows > 1 else rows
+        for at in range(0, rows, max(1, most)):  # as `_predicted` computed them
+            part = min(most, rows - at)
+            self.meter.note(part, 0 if at else requests, took_s * part / rows)
         self._rows_each = 0.8 * self._rows_each + 0.2 * rows / requests
         if self._batching.max_rows > 1:
             self._room.computes(min(self.most_requests, int(self._batching.max_rows / max(1.0, self._rows_each))))

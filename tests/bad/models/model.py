@@ -3,3 +3,5 @@
 
 class Iris:
     """A class that predicts nothing."""
+
+    def predict(self, inputs): ...

@@ -22,9 +22,14 @@ from mlspec.user_code import check_name
 
 if TYPE_CHECKING:
     from mlspec.starting.place import ModelFolder
+    from mlspec.starting.recognising import NoModel
     from mlspec.starting.spec_text import FirstModel
 
 _HERE = Path(__file__).parent
+_ALONE = (
+    "add the .py file with the network's class, a torch.nn.Module; the file must be a state dict: "
+    "torch.save(network.state_dict(), FILE), neither TorchScript nor a network that was saved whole"
+)
 
 
 class TorchRunner:
@@ -82,13 +87,14 @@ class TorchRunner:
             budget_bytes=decided.budget_bytes,
         )
 
-    def recognise(self, place: ModelFolder) -> FirstModel | None:
+    def recognise(self, place: ModelFolder) -> FirstModel | NoModel | None:
         """The first spec of a folder with such a model."""
-        from mlspec.starting.tensor_models import of_file, of_network  # only `mlspec init` asks
+        from mlspec.starting.tensor_models import of_file, of_network, of_tensors  # only `mlspec init` asks
 
         network = of_network(place, self.name, "a network of PyTorch", (SAFETENSORS, *STATE_DICT), "torch")
         about = "an exported program; loading it runs what is in it, if trusted: true and its sha256 say so"
-        return network or of_file(place, self.name, about, (EXPORTED,), tells_signature=True)
+        program = network or of_file(place, self.name, about, (EXPORTED,), tells_signature=True)
+        return program or of_tensors(place, STATE_DICT, _ALONE)
 
     def modules(self, model: TorchModel) -> tuple[str, ...]:
         return ("torch", "safetensors", "numpy")

@@ -19,7 +19,7 @@ def check_use(model: TorchModel, facts: ModelFacts, faults: Faults) -> bool:
     """Whether the block goes with what its file turned out to be; a fault if not."""
     if facts.details["format"] == "exported":
         return _is_trusted(model, facts, faults) and _needs_no_class(model, faults)
-    name, whole = facts.details["file"], True
+    name, whole = facts.details["file"], _is_the_one(model, facts, faults)
     if model.module is None:
         message = f"{quoted(name)} holds tensors: the network's class is needed, too"
         faults.error("missing-key", message, ("artifacts",), help="name its file and itself: module and class")
@@ -40,13 +40,17 @@ def _is_trusted(model: TorchModel, facts: ModelFacts, faults: Faults) -> bool:
         help = f"if it is your own, add trusted: true and sha256: {found}; or take a state dict, which is data"
         faults.error("untrusted-model", message, ("artifacts",), help=help)
         return False
-    if model.sha256 != found:
-        message = f"{quoted(name)} isn't the file that is trusted: its digest is {found}"
-        faults.error(
-            "untrusted-model", message, ("sha256",), help="bring the trusted file back, or look at the new one"
-        )
-        return False
-    return True
+    return _is_the_one(model, facts, faults)
+
+
+def _is_the_one(model: TorchModel, facts: ModelFacts, faults: Faults) -> bool:
+    """Whether the file has the digest that the spec gives, if any."""
+    found = facts.files[0].sha256
+    if model.sha256 in (None, found):
+        return True
+    message = f"{quoted(facts.details['file'])} isn't the file that is trusted: its digest is {found}"
+    faults.error("untrusted-model", message, ("sha256",), help="bring the trusted file back, or look at the new one")
+    return False
 
 
 def _needs_no_class(model: TorchModel, faults: Faults) -> bool:

@@ -10,6 +10,7 @@ from mlspec.model.signature import Image, Tensor
 from mlspec.tensors.steps.base import Applied, Around, Arrays, BadStepError, found, numbers, plain, replaced
 
 _DTYPES = ("uint8", "float32")
+_CHANNELS = (1, 3, 4)
 
 
 class Resize(Frozen):
@@ -31,6 +32,10 @@ class Resize(Frozen):
         out = numbers(found(self.input, wanted, "input"), _DTYPES)
         if len(out.shape) not in (3, 4):
             message = f"{quoted(self.input)} is {out}; images are [batch, height, width, channels], or without channels"
+            help = "a model with the channels first wants the step transpose after this one: order: [0, 3, 1, 2]"
+            raise BadStepError(message, "input", help=help)
+        if len(out.shape) == 4 and isinstance(out.shape[3], int) and out.shape[3] not in _CHANNELS:
+            message = f"{quoted(self.input)} is {out}: its last dimension is the channels', of which images have 1, 3 or 4"
             help = "a model with the channels first wants the step transpose after this one: order: [0, 3, 1, 2]"
             raise BadStepError(message, "input", help=help)
         height, width = self._size(out, "height", self.height, 1), self._size(out, "width", self.width, 2)

@@ -41,11 +41,21 @@ def decode(values: Mapping[str, Any], specs: Sequence[TensorSpec], sizes: dict[s
 def _decoded(value: Any, spec: TensorSpec, sizes: dict[str, int]) -> Array:
     try:
         array = checked(_array(value, spec, sizes), spec, sizes)
+        _check_sizes(array, spec)
         check_range(array, spec)
     except BadTensorError as fault:
         field = ".".join(map(str, ("inputs", spec.name, *fault.path)))[:200]
         raise ServiceError("invalid_request", f"{field}: {fault}", 422, field=field) from None
     return array
+
+
+def _check_sizes(array: Array, spec: TensorSpec) -> None:
+    """That nothing is empty but what is declared so: no model computes no rows."""
+    if array.size:
+        return
+    for declared, size in zip(spec.shape, array.shape, strict=True):
+        if isinstance(declared, str) and not size:
+            raise BadTensorError(f"wants {spec} with {declared} of at least 1; has the shape {list(array.shape)}")
 
 
 def _array(value: Any, spec: TensorSpec, sizes: dict[str, int]) -> Array:
