@@ -27,6 +27,7 @@ from mlspec.runners.mlx_lm.starting import Base, find_base, first_model
 from mlspec.starting.example import write_example
 from mlspec.starting.first_spec import write_spec
 from mlspec.starting.place import Start
+from mlspec.starting.project import PROJECT_TEXT
 from mlspec.starting.spec_text import dns_label, is_dns_label, spec_text
 from mlspec.workspace import Surroundings
 
@@ -202,6 +203,26 @@ def test_an_editor_finds_the_projects_copy_of_the_schema(start: Start) -> None:
     assert first == "# yaml-language-server: $schema=../../schema/mlspec.schema.json"
 
 
+@pytest.mark.parametrize("marked", [True, False])
+def test_an_output_beside_a_subfolder(start: Start, marked: bool) -> None:
+    model(start, "models/tiny")
+    if not marked:
+        (start.here / ".git").rmdir()
+    (start.here / "mlspec.yaml").write_text(PROJECT_TEXT)
+    written = write_spec(Path("tiny"), Start(start.here / "models", start.cache), Path("../specs/x.yaml"))
+    assert written.paths == (start.here / "specs" / "x.yaml",)
+    assert faults(written.paths[0], start) == []
+
+
+def test_a_spec_in_another_project_is_not_half_written(start: Start) -> None:
+    (start.here / "mlspec.yaml").write_text(PROJECT_TEXT)
+    (start.here / "other").mkdir()
+    (start.here / "other" / "mlspec.yaml").write_text(PROJECT_TEXT)
+    with pytest.raises(CommandError, match="belongs to another project"):
+        write_spec(model(start, "tiny"), start, Path("other/x.yaml"))
+    assert [path.name for path in (start.here / "other").iterdir()] == ["mlspec.yaml"]
+
+
 @pytest.mark.parametrize("path", ["specs/tiny.yaml", "specs/link.yaml"])
 def test_a_file_is_never_overwritten(start: Start, path: str) -> None:
     (start.here / "specs").mkdir()
@@ -335,6 +356,16 @@ def test_each_runner_knows_its_models(start: Start, files: dict[str, str], model
         text = text.replace(f"\n  # {key}:\n  #   - {{", f"\n  {key}:\n    - {{")
     (start.here / "filled.yaml").write_text(text)
     assert list(SCHEMA.iter_errors(data(start.here / "filled.yaml"))) == []
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.pth"])
+def test_a_state_dict_alone_wants_its_network(start: Start, name: str) -> None:
+    (start.here / "x").mkdir()
+    (start.here / "x" / name).write_text("")
+    with pytest.raises(CommandError, match="holds a network's tensors") as caught:
+        write_spec(Path("x"), start)
+    assert caught.value.code == "model-format"
+    assert "torch.nn.Module" in caught.value.help
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "model.joblib"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 
 from mlspec.model.document import Pointer
 from mlspec.model.signature import Tensor
+from mlspec.resources import folder
 from mlspec.tensors.steps import STEPS, Block, Stepped, step_files, step_packages, stepped
 from mlspec_runtime.predict.steps import STEPS as RUN_STEPS
+
+SCHEMA = json.loads((folder("schema") / "mlspec.schema.json").read_text(encoding="utf-8"))
 
 
 @dataclass
@@ -72,6 +76,12 @@ def told(tensors: tuple[Tensor, ...]) -> dict[str, str]:
 
 def test_each_step_has_a_runtime() -> None:
     assert set(STEPS) == set(RUN_STEPS)
+
+
+def test_specs_offer_the_steps_of_each_side() -> None:
+    for name, side in (("step-before", "taken"), ("step-after", "given")):
+        offered = SCHEMA["$defs"][name]["properties"]["step"]["enum"]
+        assert offered == [step for step, kind in STEPS.items() if hasattr(kind, side)]
 
 
 def test_without_steps_requests_are_the_models() -> None:
@@ -200,6 +210,7 @@ BEFORE: list[tuple[Any, Any, str, tuple[str | int, ...]]] = [
     ([{"step": "rename", "names": {"a": "b"}}], (IDS,), "no array 'b'", ("names",)),
     ([{"step": "rename", "names": {"attention_mask": "input_ids"}}], (IDS, MASK), "one name", ("names",)),
     ([FUNCTION], (IDS,), "nothing says what 'cleaned' takes", ("name",)),
+    ([{"step": "resize", "input": "x"}], (tensor("x", "uint8", "batch", 8, 8, 2),), "1, 3 or 4", ("input",)),
     ([{"step": "softmax", "input": "input_ids"}], (IDS,), "does not stand before", ("step",)),
 ]
 

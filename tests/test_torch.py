@@ -515,3 +515,32 @@ def test_state_dict_says_what_it_refused(tmp_path: Path) -> None:
     path = files.saved(tmp_path / "net.pt", files.running("true"))
     with pytest.raises(UnfitFileError, match=r"it would import posix\.system"):
         state_dict(path)
+
+
+@pytest.mark.parametrize("trusted", ["", "  trusted: true\n"])
+def test_a_digest_of_a_state_dict_is_compared(project: Path, trusted: str) -> None:
+    path = weights(project, w="Float")
+    assert faults(project, f"{NETWORK}{trusted}  sha256: {digest(path)}\n") == []
+    (fault,) = faults(project, f"{NETWORK}{trusted}  sha256: {'a' * 64}\n")
+    assert (fault.code, digest(path) in fault.message) == ("untrusted-model", True)
+
+
+TWO = NETWORK.replace("{name: image", "{name: mask, dtype: float32, shape: [batch]}, {name: image")
+
+
+@pytest.mark.parametrize(
+    ("text", "codes"),
+    [
+        ("class Net:\n    def forward(self, image, mask): ...", ["wrong-signature"]),
+        ("class Base:\n    def forward(self, image, mask): ...\nclass Net(Base): ...", ["wrong-signature"]),
+        ("class Net:\n    def forward(self, mask, scale, image): ...", ["wrong-signature"]),
+        ("class Net:\n    def forward(self, mask, image, scale=1): ...", []),
+        ("class Net:\n    def forward(self, a, b): ...", []),
+        ("class Net:\n    def forward(self, *arrays): ...", []),
+        ("from nets import Base\nclass Net(Base): ...", []),
+    ],
+)
+def test_inputs_are_declared_in_the_order_of_forward(project: Path, text: str, codes: list[str]) -> None:
+    weights(project, w="Float")
+    (project / "net.py").write_text(text)
+    assert [fault.code for fault in faults(project, TWO)] == codes

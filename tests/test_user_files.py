@@ -210,3 +210,10 @@ def test_nothing_of_it_is_run(project: Path) -> None:
     write(project, "shop/__init__.py", "raise SystemExit(1)\n")
     built(project, spec(project, "[shop]"))
     assert not list(project.rglob("ran"))
+
+
+@pytest.mark.parametrize("path", ["shop/.git", "shop/.env", "shop/.git/config", "./shop/.env"])
+def test_what_is_hidden_is_not_taken_when_it_is_named(project: Path, path: str) -> None:
+    ((code, message),) = told(project, f"[{path}]")
+    assert code == "user-files"
+    assert "is hidden" in message

@@ -59,8 +59,8 @@ def check_installed(backend: Backend, runner: Runner, model: Any, bundle: Path) 
 
 
 def check_environment(bundle: Path) -> None:
-    """Raises CommandError if a variable that the bundle's service needs isn't set here, or holds no good key. It is what
-    the service checks itself, told before anything is started.
+    """Raises CommandError if a variable that the bundle's service needs isn't set here, or holds no good key. It is
+    what the service checks itself, told before anything is started.
     """
     plan = load_plan(bundle)
     names = [name for name in plan.environment.required if not os.environ.get(name)]

@@ -50,7 +50,7 @@ def check_has_one(file: Path, name: str, methods: Collection[str], faults: Fault
         return
     message = f"{name} has no method {listed(sorted(methods), 'or')}"
     if None in family:
-        faults.warning("name-missing", message, ("class",), help="the service starts if a class that it is based on has")
+        faults.warning("name-missing", message, ("class",), help="the service starts if a base from elsewhere has one")
     else:
         faults.error("name-missing", message, ("class",), help=f"give it one: def {min(methods)}(self, inputs): …")
 

@@ -55,7 +55,7 @@ def bundle(
 def job(folder: Path, source: str | Path, output: str = "out.jsonl", **changes: Any) -> BatchJob:
     """From a file of the folder to another one in it."""
     place = folder / output
-    return BatchJob(folder / source, place, place.with_name(f"{place.stem}.failed.jsonl"), **changes)
+    return BatchJob(folder / source, place, place.with_name(f"{place.name}.failed.jsonl"), **changes)
 
 
 def done(asked: BatchJob, place: Path) -> Summary:

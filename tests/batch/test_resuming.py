@@ -181,7 +181,7 @@ def test_a_second_run_is_refused(tmp_path: Path) -> None:
     assert_complete(asked)
 
 
-@pytest.mark.parametrize("taken", ["out.jsonl", "out.failed.jsonl"])
+@pytest.mark.parametrize("taken", ["out.jsonl", "out.jsonl.failed.jsonl"])
 def test_what_is_there_is_not_overwritten(tmp_path: Path, taken: str) -> None:
     place = bundle(tmp_path / "b")
     numbers(tmp_path / "in.jsonl", VALUES)

@@ -11,6 +11,7 @@ import pytest
 
 from batch.bundles import X, bundle, done, job, numbers, records
 from mlspec_runtime.batch.faults import BatchError
+from mlspec_runtime.batch.parts import Failure
 from mlspec_runtime.batch.sources.opening import open_source
 
 ECHO = """
@@ -63,7 +64,7 @@ def test_bad_rows_fail_alone(tmp_path: Path) -> None:
         (None, 10.0),
         (None, 16.0),
     ]
-    failed = {row["row"]: row for row in records(tmp_path / "out.failed.jsonl")}
+    failed = {row["row"]: row for row in records(tmp_path / "out.jsonl.failed.jsonl")}
     assert sorted(failed) == [1, 2, 3, 4, 5, 6, 8, 9]
     assert failed[1]["input"] == {"x": "one"}
     assert failed[1]["error"]["code"] == "invalid_request"
@@ -81,7 +82,7 @@ def test_one_bad_row_costs_no_other_its_answer(tmp_path: Path) -> None:
     numbers(tmp_path / "in.jsonl", [*range(8, 500), 7, *range(500, 900), 7, 7])
     summary = done(job(tmp_path, "in.jsonl"), bundle(tmp_path / "b"))
     assert (summary.rows, summary.failed) == (895, 3)
-    assert [row["row"] for row in records(tmp_path / "out.failed.jsonl")] == [492, 893, 894]
+    assert [row["row"] for row in records(tmp_path / "out.jsonl.failed.jsonl")] == [492, 893, 894]
     assert len(records(tmp_path / "out.jsonl")) == 892
 
 
@@ -106,7 +107,7 @@ def test_csv_is_read_by_the_models_types(tmp_path: Path) -> None:
         **{"name_out": 'Ann, "B"\nC', "flat_out": [1.5, 2.0], "pair_out": [1, -2]},
     }
     assert (second["count_out"], second["score_out"], second["sure_out"], second["name_out"]) == (7, 2.0, False, "")
-    errors = [row["error"]["message"] for row in records(tmp_path / "out.failed.jsonl")]
+    errors = [row["error"]["message"] for row in records(tmp_path / "out.jsonl.failed.jsonl")]
     assert "7 fields" in errors[1]
     assert "UTF-8" in errors[3]
 
@@ -129,7 +130,7 @@ def test_an_empty_input_gives_an_empty_output(tmp_path: Path, name: str, content
     summary = done(job(tmp_path, name, output), bundle(tmp_path / "b"))
     assert (summary.rows, summary.failed) == (0, 0)
     assert (tmp_path / output).read_text() == ("row,y,pair\n" if output == "out.csv" else "")
-    assert not (tmp_path / "out.failed.jsonl").exists()
+    assert not (tmp_path / "out.jsonl.failed.jsonl").exists()
 
 
 def test_a_folder_of_tables_is_read_in_order(tmp_path: Path) -> None:
@@ -151,14 +152,57 @@ def test_a_folder_of_texts_gives_a_row_a_file(tmp_path: Path) -> None:
     (folder / "sub/b.TXT").write_text("zwei")
     (folder / "bad.txt").write_bytes(b"\xff\xfe")
     (folder / "dead.txt").symlink_to("nowhere")
+    (folder / "inside.txt").symlink_to("sub/b.TXT")
+    (tmp_path / "secret.txt").write_text("a secret")
+    (folder / "out.txt").symlink_to(tmp_path / "secret.txt")
+    (folder / "self.txt").symlink_to("self.txt")
     place = echo(tmp_path / "b", tensor("words", "string", "batch"))
     summary = done(job(tmp_path, folder), place)
-    assert (summary.rows, summary.failed) == (3, 1)
+    assert (summary.rows, summary.failed) == (7, 4)
     assert records(tmp_path / "out.jsonl") == [
         {"path": "a.txt", "words_out": "ein Text\n"},
+        {"path": "inside.txt", "words_out": "zwei"},
         {"path": "sub/b.TXT", "words_out": "zwei"},
     ]
-    assert records(tmp_path / "out.failed.jsonl")[0]["input"] == {"path": "bad.txt"}
+    failed = {row["input"]["path"]: row for row in records(tmp_path / "out.jsonl.failed.jsonl")}
+    assert failed["bad.txt"]["input"] == {"path": "bad.txt", "size_bytes": 2}
+    told = {path: row["error"]["message"] for path, row in failed.items()}
+    assert told["dead.txt"] == told["self.txt"] == "the link leads nowhere"
+    assert told["out.txt"] == "the link leads out of the input's folder, and is not followed"
+    assert "secret" not in json.dumps(list(failed.values()))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "folder"])
+def test_links_of_tables_and_folders_are_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    numbers(folder / "b.jsonl", [1])
+    numbers(tmp_path / "a.jsonl", [2])
+    (tmp_path / "folder").mkdir()
+    (folder / name).symlink_to(tmp_path / name)
+    with pytest.raises(BatchError, match="not followed") as refused:
+        done(job(tmp_path, folder), bundle(tmp_path / "b"))
+    assert refused.value.kind == "input"
+
+
+def test_what_is_shown_of_failed_files_is_their_path_and_size(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.txt").write_text("private text")
+    place = bundle(
+        tmp_path / "b",
+        "class Model:\n    def predict(self, inputs):\n        raise ValueError('no')\n",
+        (tensor("words", "string", "batch"),),
+        (tensor("y", "float32", "batch"),),
+    )
+    assert done(job(tmp_path, folder), place).failed == 1
+    assert records(tmp_path / "out.jsonl.failed.jsonl")[0]["input"] == {"path": "a.txt", "size_bytes": 12}
+
+
+def test_of_bytes_in_a_failed_row_their_number_is_shown() -> None:
+    failure = Failure(3, {"image": {"bytes": b"\x89PNG", "path": "a.png"}, "more": [b"\xff", "text"]}, {"code": "x"})
+    shown = json.loads(failure.line())["input"]
+    assert shown == {"image": {"bytes": {"size_bytes": 4}, "path": "a.png"}, "more": [{"size_bytes": 1}, "text"]}
 
 
 def test_a_model_whose_rows_cant_be_stacked_is_asked_row_by_row(tmp_path: Path) -> None:

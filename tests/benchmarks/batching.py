@@ -49,9 +49,9 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 8, 32], metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
-    parser.add_argument("--seconds", type=float, default=5.0, metavar="S", help="of each load")
+    parser.add_argument("--seconds", type=float, default=2.0, metavar="S", help="of each load")
     parser.add_argument(
-        "--wait", nargs="+", type=float, default=[2.0], metavar="MS", help="for more rows, of the peers"
+        "--wait", nargs="+", type=float, default=[0.2, 2.0], metavar="MS", help="for more rows, of the peers"
     )
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

@@ -58,7 +58,7 @@ def test_every_row_has_its_own_answer(project: Path) -> None:
         assert by_row[n]["finish_reason"] in ("stop", "length")
         assert by_row[n]["prompt_tokens"] > 0
         assert by_row[n]["completion_tokens"] <= 4 + n % 9
-    failed = {row["row"]: row["error"] for row in records(project / "out.failed.jsonl")}
+    failed = {row["row"]: row["error"] for row in records(project / "out.jsonl.failed.jsonl")}
     assert failed[7]["field"] == "adapter"
     assert failed[9]["code"] == "invalid_request"
 

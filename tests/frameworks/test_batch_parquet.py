@@ -82,7 +82,7 @@ def test_rows_without_a_value_or_of_another_length_fail_alone(tmp_path: Path) ->
     summary = done(job(tmp_path, "in.parquet", keep=("id",)), echo(tmp_path / "b", ("v", "float32", ["batch", 2])))
     assert (summary.rows, summary.failed) == (6, 4)
     assert records(tmp_path / "out.jsonl") == [{"id": 0, "v_out": [1.0, 2.0]}, {"id": 4, "v_out": [5.0, 6.0]}]
-    assert [row["row"] for row in records(tmp_path / "out.failed.jsonl")] == [1, 2, 3, 5]
+    assert [row["row"] for row in records(tmp_path / "out.jsonl.failed.jsonl")] == [1, 2, 3, 5]
 
 
 def test_several_columns_of_several_files(tmp_path: Path) -> None:

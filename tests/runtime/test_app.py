@@ -95,6 +95,18 @@ def test_an_error_before_the_first_output_of_a_stream_has_its_status() -> None:
     go(check())
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"])
+def test_bodies_in_any_utf_are_read(encoding: str) -> None:
+    async def check() -> None:
+        async with running() as service:
+            headers = {"content-type": "application/json"}
+            answer = await service.client.post("/predict", content='{"text": "é ü"}'.encode(encoding), headers=headers)
+            assert answer.status_code == 200
+            assert answer.json()["words"] == 2
+
+    go(check())
+
+
 @pytest.mark.parametrize(
     ("content", "headers", "status", "expected"),
     [

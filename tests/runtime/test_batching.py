@@ -250,6 +250,20 @@ def test_batches_are_counted(tmp_path: Path) -> None:
     go(check())
 
 
+def test_each_part_of_a_long_request_is_counted(tmp_path: Path) -> None:
+    async def check() -> None:
+        async with serving(tmp_path, max_rows=4) as service:
+            await held(service, [[[1.0]] * 10], tmp_path)
+            assert CALLS[tmp_path] == [(4, 1), (4, 1), (2, 1)]
+            service.model.heat.look()
+            counted = {rows: service.value(f'mlspec_batches_total{{rows="{rows}"}}') for rows in (1, 2, 4)}
+            assert counted == {1: 1, 2: 1, 4: 2}
+            assert service.value("mlspec_batch_rows_total") == 11
+            assert service.value("mlspec_batch_requests_total") == 2
+
+    go(check())
+
+
 def test_the_model_is_closed_at_the_end(tmp_path: Path) -> None:
     async def check() -> None:
         GATES[tmp_path].set()

@@ -76,7 +76,17 @@ def test_raw_numbers() -> None:
     content = np.arange(4, dtype="<f4").tobytes()
     value = {"base64": base64_of(content), "dtype": "float32", "shape": [2, 2]}
     assert decoded(value).tolist() == [[0, 1], [2, 3]]
-    assert decoded({"base64": "", "dtype": "float32", "shape": [0, 2]}).shape == (0, 2)
+    empty = {"base64": "", "dtype": "float32", "shape": [0, 2]}
+    assert decoded(empty, TensorSpec("x", "float32", (0, 2))).shape == (0, 2)
+
+
+@pytest.mark.parametrize("shape", [(0, 2), (0, 0), (2, 0)])
+def test_what_is_named_is_at_least_one(shape: tuple[int, ...]) -> None:
+    spec, empty = TensorSpec("x", "float32", ("n", "width")), np.zeros(shape, "float32")
+    for value in ({"npy": base64_of(npy(empty))}, {"base64": "", "dtype": "float32", "shape": list(shape)}):
+        found = fault(value, spec)
+        assert (found.status, found.field) == (422, "inputs.x")
+        assert "of at least 1; has the shape" in found.message
 
 
 @pytest.mark.parametrize(

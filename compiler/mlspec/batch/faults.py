@@ -26,8 +26,15 @@ def told(kind: str, message: str, help: str) -> CommandError:
     return _MADE[kind](visible(message), visible(help))
 
 
-def ended(code: int) -> CommandError:
+class EndedError(CommandError):
     """The process ended without a word."""
+
+
+def ended(code: int, rows: tuple[int, int] | None = None) -> EndedError:
+    """The process ended without a word, while it computed these rows (from the first to before the end)."""
     how = f"was killed by signal {-code}" if code < 0 else f"ended by itself, exit code {code}"
     help = "what is done is kept: the same command goes on from there"
-    return CommandError("batch-failed", f"the process that computes {how}", help, failed=True)
+    if rows is not None:
+        how += f", at row {rows[0]:,}" if rows[1] - rows[0] == 1 else f", at rows {rows[0]:,} to {rows[1] - 1:,}"
+        help += ", computes these rows one by one, and leaves those out that end the process"
+    return EndedError("batch-failed", f"the process that computes {how}", help, failed=True)

@@ -17,7 +17,7 @@ def job_of(options: Namespace, here: Path) -> BatchJob:
         CommandError: they do, or the output's name doesn't say what it is to be.
     """
     source, output = here / options.input, here / options.output
-    failed = here / options.failed if options.failed else output.with_name(f"{output.stem}.failed.jsonl")
+    failed = here / options.failed if options.failed else output.with_name(f"{output.name}.failed.jsonl")
     _check_output(output)
     for place in (output, failed):
         if place == source or (source.is_dir() and place.resolve().is_relative_to(source.resolve())):

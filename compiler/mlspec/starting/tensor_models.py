@@ -112,7 +112,8 @@ def of_tensors(place: ModelFolder, endings: Iterable[str], help: str) -> NoModel
     if not found or any(place.folder.glob("*.py")):
         return None
     certainty = 1 if (place.folder / "config.json").exists() else 3
-    return NoModel(f"{visible(found[0])} holds a network's tensors, and no .py file is here with its class", help, certainty)
+    message = f"{visible(found[0])} holds a network's tensors, and no .py file is here with its class"
+    return NoModel(message, help, certainty)
 
 
 _TESTS = ({"name": "answers", "predict": {"inputs": {"x": [[0.0, 0.0]]}}, "expect": {"status": 200}},)

@@ -58,6 +58,12 @@ class Rows:
         failures = [self._failure(piece, row, errors[row]) for row in sorted(errors)]
         return Computed(piece.first, piece.first + piece.rows, answers.table, failures, piece.read_bytes)
 
+    def refused(self, piece: Piece, error: ServiceError) -> Computed:
+        """Rows that are not asked for at all."""
+        table: Table = {column.name: [] for column in (*(self.kept or (NUMBER,)), *self.computer.columns)}
+        failures = [self._failure(piece, row, error) for row in range(piece.rows)]
+        return Computed(piece.first, piece.first + piece.rows, table, failures, piece.read_bytes)
+
     async def _answers(self, piece: Piece) -> Answers:
         """With what is kept of the rows that have one."""
         answers = await self.computer.compute(piece)

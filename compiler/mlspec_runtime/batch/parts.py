@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,8 +46,17 @@ class Failure:
 
     def line(self) -> bytes:
         """As a line of JSON."""
-        shown = {"row": self.row, "input": as_json(self.input), "error": self.error}
+        shown = {"row": self.row, "input": as_json(_shown(self.input)), "error": self.error}
         return json.dumps(shown, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _shown(value: Any) -> Any:
+    """Without what is no text: of bytes their number."""
+    if isinstance(value, bytes):
+        return {"size_bytes": len(value)}
+    if isinstance(value, Mapping):
+        return {key: _shown(inner) for key, inner in value.items()}
+    return [_shown(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 @dataclass(frozen=True)

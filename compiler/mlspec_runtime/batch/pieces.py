@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
 
 from mlspec_runtime.errors import ServiceError
 from mlspec_runtime.predict.signature import Array
@@ -69,12 +69,15 @@ class Records:
     def record(self, row: int) -> Any:
         return self.records[row]
 
-    def part(self, start: int, stop: int) -> Records:
+    def part(self, start: int, stop: int) -> Self:
         faults = {row - start: fault for row, fault in self.faults.items() if start <= row < stop}
         # Its rows are taken for equally long: for a bar that is near enough.
         share = (self.read_bytes - self.begin_bytes) / max(1, self.rows)
         begin, end = (self.begin_bytes + int(share * at) for at in (start, stop))
-        return Records(self.first + start, self.records[start:stop], end, faults, self.text, begin)
+        records = self.records[start:stop]
+        return replace(
+            self, first=self.first + start, records=records, read_bytes=end, faults=faults, begin_bytes=begin
+        )
 
 
 def cell_of_text(text: str | None, wanted: Wanted) -> Any:

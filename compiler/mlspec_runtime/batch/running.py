@@ -10,12 +10,13 @@ from pathlib import Path
 
 from mlspec_runtime.batch.columns import output_columns
 from mlspec_runtime.batch.computers import Rows
+from mlspec_runtime.batch.dying import Suspects, UnderWay, suspects_in
 from mlspec_runtime.batch.events import Events
 from mlspec_runtime.batch.faults import BatchError
 from mlspec_runtime.batch.job import BatchJob
 from mlspec_runtime.batch.keeping import kept_columns
 from mlspec_runtime.batch.loading import computer_of, load, opened_plan
-from mlspec_runtime.batch.local import compute_all
+from mlspec_runtime.batch.local import Manner, compute_all
 from mlspec_runtime.batch.model_log import ModelLog
 from mlspec_runtime.batch.parts import Computed, PartWriter, gaps
 from mlspec_runtime.batch.sinks import Sink, sink
@@ -78,29 +79,35 @@ def _compute(batch: Batch, work: Work) -> None:
 
         compute_on_ray(batch, work)
         return
+    # Before the model is loaded: whatever that ends, it was no row.
+    suspects = suspects_in(work.folder)
     with batch.rows.log.listening():
         load(batch.runner, batch.plan, batch.bundle)
         try:
-            asyncio.run(_compute_here(batch, work))
+            asyncio.run(_compute_here(batch, work, suspects))
         finally:
             batch.runner.close()
 
 
-async def _compute_here(batch: Batch, work: Work) -> None:
+async def _compute_here(batch: Batch, work: Work, suspects: Suspects) -> None:
     done = Progress(batch, work)
+    under_way = UnderWay(work.folder)
     # What is computed by then becomes a part.
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 - a coroutine runs in one
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     with part_writer(batch, work) as writer:
         try:
-            for first, end in list(gaps(work.parts())):
+            for first, end, alone in list(suspects.stretches(gaps(work.parts()))):
                 pieces = iter(batch.source.pieces(batch.columns_read, first))
-                await compute_all(batch.runner, batch.rows, pieces, end, done.through(writer.add))
+                manner = Manner(alone, suspects, under_way)
+                await compute_all(batch.runner, batch.rows, pieces, end, done.through(writer.add), manner)
                 writer.commit()
         except asyncio.CancelledError:
             writer.commit()
             raise KeyboardInterrupt from None
+        finally:
+            under_way.close()
 
 
 def part_writer(batch: Batch, work: Work) -> PartWriter:

@@ -22,7 +22,7 @@ from mlspec_runtime.batch.sources import InputFile
 from mlspec_runtime.plan import PLAN_FILE
 
 _LOCK, _RUN, _JOINED, _WHOLE = "lock", "run.json", "joined.json", "joined-output"
-_OURS = re.compile(r"(part|failed|new|joined)-[\w.-]+|(run|joined)\.json(\.new)?|lock", re.ASCII)
+_OURS = re.compile(r"(part|failed|new|joined)-[\w.-]+|(run|joined|suspects)\.json(\.new)?|lock|under-way", re.ASCII)
 _SHOWN_FILES = 1000
 _RESTART = "give --restart to begin again: what is done so far is thrown away"
 

@@ -35,7 +35,7 @@ class Resize(Frozen):
             help = "a model with the channels first wants the step transpose after this one: order: [0, 3, 1, 2]"
             raise BadStepError(message, "input", help=help)
         if len(out.shape) == 4 and isinstance(out.shape[3], int) and out.shape[3] not in _CHANNELS:
-            message = f"{quoted(self.input)} is {out}: its last dimension is the channels', of which images have 1, 3 or 4"
+            message = f"{quoted(self.input)} is {out}: its last dimension is the channels, 1, 3 or 4"
             help = "a model with the channels first wants the step transpose after this one: order: [0, 3, 1, 2]"
             raise BadStepError(message, "input", help=help)
         height, width = self._size(out, "height", self.height, 1), self._size(out, "width", self.width, 2)

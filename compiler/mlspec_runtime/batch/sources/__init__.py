@@ -18,11 +18,12 @@ CELL_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class InputFile:
-    """A file of the input, as it was when the batch began."""
+    """A file of the input, as it was when the batch began. `fault`: why it can't be taken, if it can't."""
 
     path: Path
     size_bytes: int
     mtime_ns: int
+    fault: str = ""
 
 
 class Reader(Protocol):

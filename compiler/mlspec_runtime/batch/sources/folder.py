@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,14 @@ from mlspec_runtime.batch.sources import CELL_BYTES, PIECE_BYTES, InputFile
 from mlspec_runtime.errors import ServiceError
 
 PIECE_FILES = 256
+
+
+@dataclass(frozen=True)
+class Files(Records):
+    """Records of files: what is shown of one is where it is and how large, never its content."""
+
+    def record(self, row: int) -> Any:
+        return {key: self.records[row][key] for key in ("path", "size_bytes")}
 
 
 class FilesOfAFolder:
@@ -41,20 +50,22 @@ class FilesOfAFolder:
             yield self._piece(at, taken, read_bytes)
             at += len(taken)
 
-    def _piece(self, first: int, taken: Sequence[InputFile], read_bytes: int) -> Records:
+    def _piece(self, first: int, taken: Sequence[InputFile], read_bytes: int) -> Files:
         records: list[Any] = []
         faults: dict[int, ServiceError] = {}
         for row, file in enumerate(taken):
             path = file.path.relative_to(self._folder).as_posix().encode("utf-8", "backslashreplace").decode()
             content = self._content(file)
+            records.append({"path": path, "size_bytes": file.size_bytes})
             if isinstance(content, ServiceError):
                 faults[row] = content
-                records.append({"path": path})
             else:
-                records.append({"path": path, self._column: content})
-        return Records(first, records, read_bytes, faults)
+                records[row][self._column] = content
+        return Files(first, records, read_bytes, faults)
 
     def _content(self, file: InputFile) -> bytes | str | ServiceError:
+        if file.fault:
+            return unreadable(file.fault)
         if file.size_bytes > CELL_BYTES:
             return unreadable(f"the file has more than {CELL_BYTES >> 20} MiB")
         try:

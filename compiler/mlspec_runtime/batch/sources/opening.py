@@ -18,6 +18,7 @@ _IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 _TEXTS = (".txt",)
 _KINDS: Mapping[str, str] = {**FORMATS, **dict.fromkeys(_IMAGES, "image"), **dict.fromkeys(_TEXTS, "text")}
 _HELP = "give a .parquet, .jsonl or .csv file, or a folder of such files, of images or of .txt files"
+_COPY = "copy what it leads to into the folder, or take the link away"
 
 
 def open_source(path: Path) -> Source:
@@ -35,7 +36,8 @@ def open_source(path: Path) -> Source:
 
 
 def _folder(folder: Path) -> Source:
-    found = [file for path in _files(folder) if (file := _looked_at(path)) and _kind(path)]
+    within = os.path.realpath(folder)
+    found = [_found_at(path, within) for path in _files(folder) if _kind(path)]
     kinds = {_kind(file.path) for file in found}
     if len(kinds) > 1:
         message = f"the folder {folder} holds files of several kinds: {', '.join(sorted(kinds))}"
@@ -45,16 +47,23 @@ def _folder(folder: Path) -> Source:
     (kind,) = kinds
     if kind in ("image", "text"):
         return FilesOfAFolder(folder, kind, tuple(found))
+    for file in found:
+        if file.fault:
+            raise BatchError("input", f"{file.path}: {file.fault}", _COPY)
     return _tables(tuple(found), next(format for format in FORMATS.values() if format == kind))
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files below it but hidden ones, in the order of their paths."""
+    """All files below it but hidden ones, and links that lead nowhere, in the order of their paths."""
     found = []
     for at, folders, names in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        for linked in (Path(at, name) for name in folders):
+            if linked.is_symlink():
+                raise BatchError("input", f"{linked} is a link to a folder, which is not followed", _COPY)
         found += [Path(at, name) for name in names if not name.startswith(".")]
-    yield from sorted((path for path in found if path.is_file()), key=lambda path: path.relative_to(folder).as_posix())
+    files = (path for path in found if path.is_file() or (path.is_symlink() and not path.exists()))
+    yield from sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def _refuse(problem: OSError) -> None:
@@ -63,6 +72,20 @@ def _refuse(problem: OSError) -> None:
 
 def _kind(path: Path) -> str:
     return _KINDS.get(path.suffix.lower(), "")
+
+
+def _found_at(path: Path, within: str) -> InputFile:
+    """A file of a folder; a link that leads out of it is not followed."""
+    if not path.is_symlink():
+        return _looked_at(path)
+    if not path.is_file():
+        fault = "the link leads nowhere"
+    elif not Path(os.path.realpath(path)).is_relative_to(within):
+        fault = "the link leads out of the input's folder, and is not followed"
+    else:
+        return _looked_at(path)
+    about = path.lstat()
+    return InputFile(path, about.st_size, about.st_mtime_ns, fault)
 
 
 def _looked_at(path: Path) -> InputFile:

@@ -5,3 +5,5 @@ from .layers import Dense
 
 class Net(Dense):
     rows = table
+
+    def predict(self, inputs): ...

@@ -5,3 +5,5 @@ import table
 
 class Net:
     rows = json.dumps(table.ROWS)
+
+    def predict(self, inputs): ...
