@@ -58,9 +58,11 @@ def weight(name: str, dims: Sequence[int], *, location: str | None = None, offse
     return head + b"".join(part(13, part(1, key) + part(2, text)) for key, text in entries.items()) + number(14, 1)
 
 
-def relu(source: str = "x", target: str = "y", *, domain: str = "", attributes: bytes = b"") -> bytes:
+def relu(
+    source: str = "x", target: str = "y", *, domain: str = "", attributes: bytes = b"", operator: str = "Relu"
+) -> bytes:
     """A `NodeProto`."""
-    return part(1, source) + part(2, target) + part(4, "Relu") + attributes + (part(7, domain) if domain else b"")
+    return part(1, source) + part(2, target) + part(4, operator) + attributes + (part(7, domain) if domain else b"")
 
 
 def model(

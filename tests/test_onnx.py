@@ -345,3 +345,55 @@ def test_another_model_has_another_place(tmp_path: Path) -> None:
     first = plan(project(tmp_path, model([X], [Y]))).runtime["runner"]["settings"]["model"]["cache_key"]
     other = plan(project(tmp_path, model([X], [Y], opset=19))).runtime["runner"]["settings"]["model"]["cache_key"]
     assert first != other
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain", "opset", "told"),
+    [
+        ("Frobnicate", "", 20, "m.onnx has the operator 'Frobnicate', which onnxruntime doesn't have in opset 20"),
+        ("Frobnicate", "ai.onnx", 20, "the operator 'Frobnicate'"),
+        ("Gelu", "", 19, "the operator 'Gelu', which onnxruntime doesn't have in opset 19 of ONNX's own domain"),
+    ],
+)
+def test_an_operator_that_there_is_not(tmp_path: Path, operator: str, domain: str, opset: int, told: str) -> None:
+    content = model([X], [Y], nodes=[relu(operator=operator, domain=domain)], opset=opset)
+    (found,) = checked(project(tmp_path, content))
+    assert found.startswith("model-format@")
+    assert told in found
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain"), [("Gelu", ""), ("SimplifiedLayerNormalization", ""), ("Gelu", "ai.onnx")]
+)
+def test_operators_that_there_are(tmp_path: Path, operator: str, domain: str) -> None:
+    assert not checked(project(tmp_path, model([X], [Y], nodes=[relu(operator=operator, domain=domain)])))
+
+
+def test_an_operator_that_the_file_defines_itself(tmp_path: Path) -> None:
+    content = model([X], [Y], nodes=[relu(operator="Mine")]) + part(25, part(1, "Mine") + part(7, relu()))
+    assert not checked(project(tmp_path, content))
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            "outputs: [{name: y, shape: [m, 4]}]\ninputs: [{name: x, shape: [n, 4]}]",
+            "'batch' of the file is declared as n for 'x', and as m for 'y'",
+        ),
+        (
+            "outputs: [{name: y, shape: [3, 4]}]\ninputs: [{name: x, shape: [2, 4]}]",
+            "declared as 2 for 'x', and as 3 for 'y'",
+        ),
+    ],
+)
+def test_dimensions_that_are_equal_in_the_file_are_declared_so(tmp_path: Path, more: str, told: str) -> None:
+    (found,) = checked(project(tmp_path, model([X], [Y])), more)
+    assert found.startswith(("wrong-signature@m:", "wrong-signature@3:"))
+    assert told in found
+
+
+def test_dimensions_without_a_name_in_the_file_are_declared_as_anything(tmp_path: Path) -> None:
+    inputs = [value("a", FLOAT, [None, 4]), value("b", FLOAT, [None, 4])]
+    folder = project(tmp_path, model(inputs, [Y]))
+    assert not checked(folder, "inputs: [{name: a, shape: [n, 4]}, {name: b, shape: [m, 4]}]")

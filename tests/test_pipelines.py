@@ -111,7 +111,8 @@ def test_an_embedder_and_a_ranker(project: Path) -> None:
         async with serving(bundle) as service:
             found = await outputs(service, text=["aab", "ccdd"], query=["a", "cd"])
             assert found["score"] == pytest.approx([2 * 2 / 5**0.5, 2 * 4 / 8**0.5])
-            assert await outputs(service, text=[], query=[]) == {"score": []}
+            empty = await service.client.post("/predict", json={"inputs": {"text": [], "query": []}})
+            assert (empty.status_code, empty.json()["error"]["field"]) == (422, "inputs.text")
 
     asyncio.run(check())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -91,6 +91,38 @@ def compared(
         faults.error("wrong-signature", message, (key,), help="declare all inputs, or none")
         return None
     return tuple(declared) if all(fine) else None
+
+
+def agree(
+    declared: Mapping[str, Sequence[Tensor]], found: Mapping[str, Sequence[Found]], assumed: str | None, faults: Faults
+) -> bool:
+    """Whether dimensions of one name in the file are declared by one name, or one size, on both sides (by key); else it
+    was reported. What the file has no name for (`assumed`) may be declared as anything.
+    """
+    seen: dict[tuple[str, type], tuple[int | str, str]] = {}
+    fine = True
+    for key, index, at, size, own in _dimensions(declared, found):
+        name = declared[key][index].name
+        first, of = seen.setdefault((own, type(size)), (size, name))
+        if first != size and own != assumed:
+            message = (
+                f"{quoted(own)} of the file is declared as {first} for {quoted(of)}, and as {size} for {quoted(name)}"
+            )
+            faults.error("wrong-signature", message, (key, index, "shape", at), help=f"write {first}: they are equal")
+            fine = False
+    return fine
+
+
+def _dimensions(
+    declared: Mapping[str, Sequence[Tensor]], found: Mapping[str, Sequence[Found]]
+) -> Iterator[tuple[str, int, int, int | str, str]]:
+    """Where each declared dimension is that has a name in the file, what is declared, and that name."""
+    for key, tensors in declared.items():
+        shapes = {one.name: one.shape or () for one in found[key]}
+        for index, tensor in enumerate(tensors):
+            for at, (size, own) in enumerate(zip(tensor.shape, shapes[tensor.name], strict=False)):
+                if isinstance(own, str):
+                    yield key, index, at, size, own
 
 
 def _as_found(found: Sequence[Found], key: str, faults: Faults) -> tuple[Tensor, ...] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +256,8 @@ def test_external_data_of_hugging_faces_cache(tmp_path: Path, digits: Digits) ->
     assert bundle, told
     (found,) = answers(bundle, {"image": digits.images[:4].tolist()})
     np.testing.assert_allclose(found["logits"], digits.logits[:4], atol=1e-4)
+
+
+def test_the_list_of_operators_is_that_of_the_installed_onnxruntime() -> None:
+    tool = Path(__file__).parents[1] / "tools" / "onnx_operators.py"
+    assert subprocess.run([sys.executable, str(tool), "--check"], check=False).returncode == 0

@@ -12,6 +12,7 @@ from mlspec.model.facts import ModelFacts, ModelRef
 from mlspec.model_files import BadModelFileError, fingerprint
 from mlspec.runners.onnx.graph import Graph, Value, read_graph
 from mlspec.runners.onnx.tensors import NAMES, OTHERS
+from mlspec.runners.onnx.versions import unknown_operators
 from mlspec.signatures import Found, identifier
 
 ENDINGS = (".onnx",)
@@ -23,7 +24,8 @@ BATCH = "batch"
 def read_facts(ref: ModelRef, folder: Path, name: str) -> ModelFacts:
     """The facts of the file `name` of the folder, with those that its tensors lie in, and those beside it that a step
     may read (a tokenizer's). `details`: `file`, `signature` (`inputs` and `outputs`), `names` (the file's own, of those
-    that a request has to call otherwise), `ir_version`, `opsets`, `domains`.
+    that a request has to call otherwise), `ir_version`, `opsets`, `domains`; where there are some,
+    `unknown_operators`, and `assumed`: what first dimensions are called that the file doesn't name.
 
     Raises:
         BadModelFileError: it is no model in ONNX, or tensors of it are missing.
@@ -64,7 +66,10 @@ def _details(graph: Graph) -> dict[str, Any]:
     dimensions = _Dimensions()
     inputs, input_names = _found(graph.inputs, dimensions, batch=True)
     outputs, output_names = _found(graph.outputs, dimensions, batch=False)
+    unknown = unknown_operators(graph.operators, graph.opsets.get("ai.onnx"))
     return {
+        **({"unknown_operators": unknown} if unknown else {}),
+        **({"assumed": dimensions.assumed} if dimensions.assumed else {}),
         "signature": {"inputs": inputs, "outputs": outputs},
         "names": {"inputs": input_names, "outputs": output_names},
         "ir_version": graph.ir_version,
@@ -111,6 +116,11 @@ class _Dimensions:
             return self._of((BATCH,), BATCH)
         return self._of(size, size) if size else self._of((tensor, at), f"{tensor}_{at}")
 
+    @property
+    def assumed(self) -> str | None:
+        """The name of the first dimension of inputs that have no name for it."""
+        return self._names.get((BATCH,))
+
     def _of(self, key: object, wanted: str) -> str:
         if key not in self._names:
             self._names[key] = identifier(wanted, self._names.values())
@@ -127,6 +137,9 @@ def believe(details: Mapping[str, Any]) -> None:
             raise ValueError(f"signature: no {key}")
         for one in signature[key]:
             Found.of_data(one)
+    names = (*(details.get("unknown_operators") or ()), details.get("assumed") or "")
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("unknown_operators, assumed: no names")
     numbers = (details.get("ir_version"), *dict(details.get("opsets") or {}).values())
     if not all(type(number) is int for number in numbers):
         raise ValueError("ir_version, opsets: no versions")

@@ -16,6 +16,8 @@ from mlspec.model_files import BadModelFileError
 from mlspec.protobuf import Field, Message, opened, signed
 from mlspec.runners.onnx.tensors import Stored, stored
 
+OWN_DOMAIN = ("", "ai.onnx")
+"""ONNX's own operators are of neither or of this domain."""
 _MOST_NESTED = 32
 _KINDS = {4: "a sequence", 5: "a map", 7: "an opaque value", 8: "a sparse tensor", 9: "an optional value"}
 
@@ -35,7 +37,7 @@ class Value:
 @dataclass
 class Graph:
     """A whole model. `inputs` are without those that have a tensor in the file to stand for them; `domains` are those
-    of the operators that it uses and doesn't define itself.
+    of the operators that it uses and doesn't define itself; `operators` are those of ONNX's own domain, likewise.
     """
 
     ir_version: int = 0
@@ -45,6 +47,8 @@ class Graph:
     tensors: list[Stored] = field(default_factory=list)
     domains: set[str] = field(default_factory=set)
     functions: set[str] = field(default_factory=set)
+    operators: set[str] = field(default_factory=set)
+    own_operators: set[str] = field(default_factory=set)
 
     @property
     def tensor_bytes(self) -> int:
@@ -80,6 +84,7 @@ def read_graph(path: Path) -> Graph:
     initialized = {tensor.name for tensor in graph.tensors}
     graph.inputs = [value for value in graph.inputs if value.name not in initialized]
     graph.domains -= graph.functions
+    graph.operators -= graph.own_operators
     return graph
 
 
@@ -137,10 +142,15 @@ def _graph(message: Message, graph: Graph, depth: int) -> None:
 
 
 def _node(message: Message, graph: Graph, depth: int) -> None:
-    def domain(found: Field) -> None:
-        graph.domains.add(message.text(found))
+    told = {4: "", 7: ""}
 
-    _each(message, {5: lambda found: _attribute(message.message(found), graph, depth), 7: domain})
+    def text(found: Field) -> None:
+        told[found.number] = message.text(found)
+
+    _each(message, {4: text, 5: lambda found: _attribute(message.message(found), graph, depth), 7: text})
+    graph.domains.add(told[7])
+    if told[7] in OWN_DOMAIN:
+        graph.operators.add(told[4])
 
 
 def _attribute(message: Message, graph: Graph, depth: int) -> None:
@@ -169,10 +179,15 @@ def _unnamed(tensor: Stored) -> Stored:
 
 
 def _function(message: Message, graph: Graph) -> None:
-    def domain(found: Field) -> None:
-        graph.functions.add(message.text(found))
+    told = {1: "", 10: ""}
 
-    _each(message, {7: lambda found: _node(message.message(found), graph, 0), 10: domain})
+    def text(found: Field) -> None:
+        told[found.number] = message.text(found)
+
+    _each(message, {1: text, 7: lambda found: _node(message.message(found), graph, 0), 10: text})
+    graph.functions.add(told[10])
+    if told[10] in OWN_DOMAIN:
+        graph.own_operators.add(told[1])
 
 
 def _value(message: Message) -> Value:

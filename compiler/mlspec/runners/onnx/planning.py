@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlspec.characters import quoted
 from mlspec.hardware.budget import budget, gib, origin
 from mlspec.model.facts import ModelFacts
 from mlspec.model.plan import Decision, MemoryPart
@@ -14,7 +15,7 @@ from mlspec.model.target import Target
 from mlspec.runners import Faults
 from mlspec.runners.onnx.model import OnnxModel
 from mlspec.runners.onnx.versions import too_new, unknown_domains
-from mlspec.signatures import Found, compared
+from mlspec.signatures import Found, agree, compared
 from mlspec.suggest import listed
 from mlspec.tensors.plan import TensorModelPlan
 
@@ -59,10 +60,13 @@ def _tensors(
     model: OnnxModel, details: Mapping[str, Any], faults: Faults
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None:
     """The model's inputs and outputs: as declared, where that is true of the file, else as the file says."""
-    signature = details["signature"]
-    inputs = compared(model.inputs, [Found.of_data(one) for one in signature["inputs"]], "inputs", faults)
-    outputs = compared(model.outputs, [Found.of_data(one) for one in signature["outputs"]], "outputs", faults)
-    return None if inputs is None or outputs is None else (inputs, outputs)
+    takes, gives = ([Found.of_data(one) for one in details["signature"][key]] for key in ("inputs", "outputs"))
+    inputs, outputs = compared(model.inputs, takes, "inputs", faults), compared(model.outputs, gives, "outputs", faults)
+    if inputs is None or outputs is None:
+        return None
+    declared = {"inputs": model.inputs or (), "outputs": model.outputs or ()}
+    found = {"inputs": takes, "outputs": gives}
+    return (inputs, outputs) if agree(declared, found, details.get("assumed"), faults) else None
 
 
 def _readable(details: Mapping[str, Any], version: str, faults: Faults) -> bool:
@@ -74,7 +78,19 @@ def _readable(details: Mapping[str, Any], version: str, faults: Faults) -> bool:
     if unknown := unknown_domains(details):
         message = f"{details['file']} has operators of {listed(unknown)}, which onnxruntime doesn't have"
         faults.error("model-format", message, ("artifacts",), help="export it with ONNX's own operators")
-    return reason is None and not unknown
+    if lacking := details.get("unknown_operators"):
+        message = f"{details['file']} has {_operators(lacking)}, which onnxruntime doesn't have in {_opset(details)}"
+        faults.error("model-format", message, ("artifacts",), help="export it with ONNX's own operators")
+    return reason is None and not unknown and not lacking
+
+
+def _operators(names: Sequence[str]) -> str:
+    return f"the operator{'s' if len(names) > 1 else ''} {listed(map(quoted, names))}"
+
+
+def _opset(details: Mapping[str, Any]) -> str:
+    opset = details["opsets"].get("ai.onnx")
+    return "ONNX's own domain" if opset is None else f"opset {opset} of ONNX's own domain"
 
 
 def _provider(model: OnnxModel, target: Target, faults: Faults) -> Decision | None:

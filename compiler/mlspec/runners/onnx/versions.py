@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mlspec.requirements import package
@@ -52,6 +54,19 @@ def too_new(details: Mapping[str, Any], version: str) -> str | None:
         if number > newest.opsets.get(domain, number):
             return f"is of opset {number} of {domain}; onnxruntime {version} has it up to {newest.opsets[domain]}"
     return None
+
+
+def unknown_operators(operators: Iterable[str], opset: int | None) -> list[str]:
+    """Those of ONNX's own domain that onnxruntime doesn't have, or not in this set (None: the file names none)."""
+    first = _first_versions()
+    return sorted(name for name in operators if name not in first or (opset is not None and opset < first[name]))
+
+
+@cache
+def _first_versions() -> Mapping[str, int]:
+    """Of each operator the first set that has it (tests/tools/onnx_operators.py writes them down)."""
+    lines = (Path(__file__).parent / "data" / "operators.txt").read_text(encoding="utf-8").splitlines()
+    return {name: int(version) for name, version in map(str.split, lines)}
 
 
 def unknown_domains(details: Mapping[str, Any]) -> list[str]:

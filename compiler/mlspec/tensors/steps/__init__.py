@@ -195,7 +195,7 @@ def _files(key: str, steps: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Point
 
 
 def check_step_file(block: Block, pointer: Pointer, file: Path, faults: Faults) -> None:
-    """That a module of a step has its function, as it is called; `pointer` is the file's, in the block. Raises OSError."""
+    """That a step's module has its function, as it is called; `pointer` is the file's, in the block. Raises OSError."""
     if len(pointer) == 3 and pointer[2] == "module":
         step = getattr(block, str(pointer[0]))[pointer[1]]
         at = (*pointer[:2], "name")
