@@ -397,3 +397,17 @@ def test_dimensions_without_a_name_in_the_file_are_declared_as_anything(tmp_path
     inputs = [value("a", FLOAT, [None, 4]), value("b", FLOAT, [None, 4])]
     folder = project(tmp_path, model(inputs, [Y]))
     assert not checked(folder, "inputs: [{name: a, shape: [n, 4]}, {name: b, shape: [m, 4]}]")
+
+
+def test_units_of_core_ml_without_a_mac_are_a_warning(tmp_path: Path) -> None:
+    (found,) = checked(project(tmp_path, model([X], [Y])), "compute_units: cpu_only")
+    assert found.startswith("target-mismatch@")
+    assert "no target is a Mac" in found
+    both = "targets: [{name: here, platform: linux}, {name: mac, platform: macos}]\n"
+    assert not checked(tmp_path, "compute_units: cpu_only", both)
+
+
+def test_a_type_that_no_request_holds_is_exported_as_another(tmp_path: Path) -> None:
+    (told,) = checked(project(tmp_path, model([value("x", 16, ["batch", 4])], [Y])))
+    assert "bfloat16" in told
+    assert "export the model with another type" in told

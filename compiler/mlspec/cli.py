@@ -251,6 +251,10 @@ def _add_predict(commands: _Commands) -> None:
     parts = "what is kept if it is ended, at most; else what was done 10 s before (%(default)s)"
     parser.add_argument("--rows-per-part", type=_count, default=100_000, metavar="N", help=parts)
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="what computes (%(default)s)")
+    parser.epilog = (
+        "exit codes: 0 every row has an answer, 1 some rows failed or nothing was done, 2 wrong usage, "
+        "3 it ended before its end, 130 interrupted (after these two the same command goes on)"
+    )
 
 
 def _add_init(commands: _Commands) -> None:

@@ -14,6 +14,9 @@ from mlspec.suggest import did_you_mean, listed
 
 _STRANGE = re.compile(r"[^A-Za-z0-9_]+")
 _LONGEST_NAME = 100
+_EXPORT = "export the model with another type there, such as float32"
+OF_TYPE = "of the type"
+"""How `unfit` begins, where it is a tensor."""
 _DTYPES = get_args(Dtype)
 
 
@@ -131,6 +134,8 @@ def _as_found(found: Sequence[Found], key: str, faults: Faults) -> tuple[Tensor,
         if one.unfit or one.shape is None:
             why = f"is {one.unfit}" if one.unfit else "has no shape in the file"
             help = f"declare {key}" + (", without it" if key == "outputs" and one.unfit else " in the spec")
+            if one.unfit and (key == "inputs" or one.unfit.startswith(OF_TYPE)):
+                help = _EXPORT + (", or declare outputs, without it" if key == "outputs" else "")
             faults.error("wrong-signature", f"{key[:-1]} {quoted(one.name)} {why}", ("artifacts",), help=help)
             fine = False
     return tuple(one.tensor() for one in found) if fine else None
@@ -146,7 +151,7 @@ def _fits(tensor: Tensor, found: Mapping[str, Found], pointer: tuple[str | int, 
     own = found[tensor.name]
     if own.unfit:
         message = f"{quoted(tensor.name)} is {own.unfit} in the file: no request or answer can hold it"
-        faults.error("wrong-signature", message, (*pointer, "name"), help="leave it out, or convert the model anew")
+        faults.error("wrong-signature", message, (*pointer, "name"), help=_EXPORT + ", or leave out an output")
         return False
     if tensor.dtype != own.dtype:
         message = f"{quoted(tensor.name)} is {own.dtype} in the file, and declared as {tensor.dtype}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
@@ -17,6 +17,7 @@ from mlspec_runtime.auth import OPEN_PATHS, keys_from
 from mlspec_runtime.cors import Cors
 from mlspec_runtime.documents import finish_document
 from mlspec_runtime.endpoints import Serving, batch, docs_page, health, predict
+from mlspec_runtime.endpoints.file_bodies import TakesFiles
 from mlspec_runtime.endpoints.quick_json import Quick
 from mlspec_runtime.entrance import Entrance, error_response
 from mlspec_runtime.errors import ServiceError, internal_error
@@ -88,7 +89,8 @@ def create_app(
         telemetry=_NO_TELEMETRY,
     )
     serving = Serving(plan, runner, model, metrics)
-    _add_error_handlers(app, metrics)
+    kind: object = runner.request_type
+    _add_error_handlers(app, metrics, tuple(kind.file_types) if isinstance(kind, TakesFiles) else ())
     health.add(app, serving)
     for name, add in ENDPOINTS.items():
         if name in plan.endpoints:
@@ -116,7 +118,7 @@ def _with_short_way(app: ASGIApp, serving: Serving) -> ASGIApp:
     return Quick(app, path="/predict", kind=serving.runner.request_type, answer=predict.answering(serving))
 
 
-def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
+def _add_error_handlers(app: FastAPI, metrics: Metrics, file_types: Iterable[str]) -> None:
     def answer(request: Request, error: ServiceError) -> JSONResponse:
         info: RequestInfo = request.state.info
         metrics.error(info.operation, error.code)
@@ -128,7 +130,8 @@ def _add_error_handlers(app: FastAPI, metrics: Metrics) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return answer(request, validation_error(error, request.headers.get("content-type", "")))
+        others = file_types if request.url.path == "/predict" else ()
+        return answer(request, validation_error(error, request.headers.get("content-type", ""), others))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

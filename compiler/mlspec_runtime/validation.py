@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -13,9 +13,9 @@ from mlspec_runtime.errors import ServiceError
 _SHOWN = 5
 
 
-def validation_error(error: RequestValidationError, content_type: str) -> ServiceError:
+def validation_error(error: RequestValidationError, content_type: str, file_types: Iterable[str] = ()) -> ServiceError:
     """400 for what is no JSON, 415 for what isn't called JSON, else 422 with the path of the first field at
-    fault.
+    fault. `file_types` are the other media types that this path takes.
 
     The values themselves are never repeated: they are prompts.
     """
@@ -25,7 +25,10 @@ def validation_error(error: RequestValidationError, content_type: str) -> Servic
         at = first["loc"][-1]
         return ServiceError("bad_json", f"the body is not JSON: {first['ctx']['error']} at character {at}", 400)
     if not _is_json(content_type):
-        return ServiceError("unsupported_media_type", "send JSON, with the header Content-Type: application/json", 415)
+        message = "send JSON, with the header Content-Type: application/json"
+        if others := ", ".join(file_types):
+            message += f"; or one of {others}, by its own name"
+        return ServiceError("unsupported_media_type", message, 415)
     told = [_told(finding) for finding in findings[:_SHOWN]]
     if len(findings) > _SHOWN:
         told.append(f"and {len(findings) - _SHOWN} more")

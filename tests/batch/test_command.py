@@ -164,3 +164,14 @@ def test_the_output_may_not_lie_in_the_input(project: Path) -> None:
     numbers(project / "rows/in.jsonl", [1])
     done = run(project, "predict", "slow.yaml", "--input", "rows", "--output", "rows/out.jsonl")
     assert (done.returncode, "would be a part of the input" in done.stderr) == (2, True)
+
+
+def test_what_a_folder_refuses_is_told(project: Path) -> None:
+    numbers(project / "in.jsonl", [1])
+    assert run(project, "predict", "--help").stdout.count("130 interrupted") == 1
+    missing = run(project, *PREDICT[:5], "none/x.csv")
+    assert "there is no folder" in missing.stderr
+    if Path("/proc/self").exists():
+        refused = run(project, *PREDICT[:5], "/proc/x.csv")
+        assert refused.returncode == 3
+        assert "nothing can be written in /proc" in refused.stderr

@@ -256,6 +256,7 @@ def test_columns_that_dont_fit_are_told_before_anything_is_computed(
     ("name", "content", "told"),
     [
         ("in.csv", b"", "no first line"),
+        ("in.csv", b"x;id\n1;2\n", "has semicolons between its columns"),
         ("in.csv", b"x,x\n1,2\n", "names the column 'x' twice"),
         ("in.csv", b'x\n"1\n2\n', "line"),
         ("in.xlsx", b"", "is no table"),

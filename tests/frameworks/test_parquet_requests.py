@@ -183,3 +183,15 @@ def test_without_a_pyarrow_that_loads_the_remedy_is_told(monkeypatch: pytest.Mon
     with pytest.raises(ServiceError, match="can't be loaded here") as error:
         decoded(value_of(file_of(table(a=[1], b=[2]))), NUMBERS)
     assert error.value.status == 415
+
+
+def test_a_column_of_lists_is_told() -> None:
+    content = file_of(table(a=pa.array([[1.0], [2.0]]), b=pa.array([1.0, 2.0])))
+    found = fault(value_of(content), NUMBERS)
+    assert "holds lists" in found.message
+    assert found.field == "inputs.x.parquet.a"
+
+
+def test_a_table_of_no_rows_is_an_empty_batch() -> None:
+    content = file_of(table(a=pa.array([], pa.float32()), b=pa.array([], pa.float32())))
+    assert "an empty batch" in fault(value_of(content), NUMBERS).message

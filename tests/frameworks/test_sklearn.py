@@ -268,6 +268,8 @@ def test_what_is_no_file_of_skops(tmp_path: Path) -> None:
     for content in (b"text", whole[:-30], whole[: len(whole) // 2]):
         path.write_bytes(content)
         assert "error[bad-model-file]" in refused(tmp_path) or "error[pickle]" in refused(tmp_path)
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "is cut off" in refused(tmp_path)
     for schema in schemas:
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("schema.json", schema)

@@ -86,7 +86,22 @@ def test_what_is_named_is_at_least_one(shape: tuple[int, ...]) -> None:
     for value in ({"npy": base64_of(npy(empty))}, {"base64": "", "dtype": "float32", "shape": list(shape)}):
         found = fault(value, spec)
         assert (found.status, found.field) == (422, "inputs.x")
-        assert "of at least 1; has the shape" in found.message
+        assert ("empty batch" if not shape[0] else "of at least 1; has the shape") in found.message
+
+
+@pytest.mark.parametrize("value", [[], {"csv": "a,b\n"}, {"npy": base64_of(npy(np.zeros((0, 2), "float32")))}])
+def test_no_rows_are_an_empty_batch_in_whatever_form(value: Any) -> None:
+    found = fault(value, TensorSpec("x", "float32", ("batch", 2), columns=("a", "b")))
+    assert (found.status, found.field) == (422, "inputs.x")
+    assert "an empty batch" in found.message
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("", "is empty: its first line names the columns a, b"), ("a;b\n1;2\n", "semicolons"), ("a\tb\n", "tabs")],
+)
+def test_what_is_no_csv_with_commas_is_told(text: str, told: str) -> None:
+    assert told in fault({"csv": text}, TensorSpec("x", "float32", ("batch", 2), columns=("a", "b"))).message
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,8 @@ def test_bodies_that_are_files(
             assert response.status_code == status, response.text
             if status != 200:
                 assert response.json()["error"].get("field") == field
+            if (name, media_type) == ("x", "text/csv"):
+                assert "application/x-npy" in response.json()["error"]["message"]
 
     go(check())
 

@@ -86,7 +86,11 @@ def _make(folder: Path) -> None:
     except FileExistsError:
         foreign = folder.name
     except FileNotFoundError as problem:
-        raise BatchError("write", f"there is no folder {folder.parent}", "make it, or name another output") from problem
+        # Folders such as /proc are there, and say so of what nobody can make in them.
+        there = folder.parent.is_dir()
+        told = f"nothing can be written in {folder.parent}" if there else f"there is no folder {folder.parent}"
+        help = "name another output" if there else "make it, or name another output"
+        raise BatchError("write", told, help) from problem
     if foreign is not None:
         message = f"{folder} holds what no run of mlspec predict wrote: {foreign}"
         raise BatchError("taken", message, "move that away, or name another output")

@@ -62,6 +62,7 @@ class OnnxRunner:
         believe(details)
 
     def plan(self, spec: Spec, facts: Facts, target: Target, faults: Faults) -> RunnerPlan | None:
+        _warn_of_units(spec, target, faults)
         return planned(self, spec, facts, target, faults)
 
     def plan_model(
@@ -88,6 +89,14 @@ class OnnxRunner:
 
     def user_files(self, model: OnnxModel) -> Mapping[Pointer, str]:
         return {}
+
+
+def _warn_of_units(spec: Spec, target: Target, faults: Faults) -> None:
+    """Once, for all targets."""
+    given = "compute_units" in spec.model.model_fields_set
+    if given and target.name == spec.targets[0].name and all(one.platform != "macos" for one in spec.targets):
+        message = "compute_units is for Core ML, and no target is a Mac: nothing comes of it"
+        faults.warning("target-mismatch", message, ("compute_units",), help="leave it out, or add a target of macos")
 
 
 _CONVERT = "export the model to ONNX: torch.onnx.export, or skl2onnx.to_onnx of one of scikit-learn"

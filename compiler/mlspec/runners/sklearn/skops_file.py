@@ -70,7 +70,13 @@ def read_skops(path: Path) -> SkopsFile:
             if len(entries) > _MOST_MEMBERS:
                 raise BadModelFileError(f"{name}: holds more than {_MOST_MEMBERS:,} files")
             return _parsed(_schema(archive, name), sum(entry.file_size for entry in entries))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError) as problem:
+    except zipfile.BadZipFile as problem:
+        with path.open("rb") as file:
+            # An archive's list of its files is at its end.
+            cut = file.read(4) == b"PK\x03\x04"
+        told = "is cut off: fetch or save it again" if cut else "is no file of skops"
+        raise BadModelFileError(f"{name}: {told}") from problem
+    except (zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError) as problem:
         raise BadModelFileError(f"{name}: is no file of skops, or cut off") from problem
     except (ValueError, TypeError, AttributeError) as problem:
         if isinstance(problem, BadModelFileError):

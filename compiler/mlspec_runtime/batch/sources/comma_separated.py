@@ -14,6 +14,7 @@ from mlspec_runtime.batch.pieces import Piece, Records, unreadable
 from mlspec_runtime.batch.sources import CELL_BYTES, PIECE_BYTES, PIECE_ROWS
 from mlspec_runtime.errors import ServiceError
 
+_OTHERS = {";": "semicolons", "\t": "tabs"}
 _Line = tuple[list[str], int]
 """The fields of a row, and where in the file it ends."""
 
@@ -62,9 +63,14 @@ class CommaSeparated:
     def _header(self, lines: Iterator[_Line]) -> tuple[str, ...]:
         names, _ = next(lines, ([], 0))
         twice = [name for name, count in Counter(names).items() if count > 1]
-        if not names or twice:
-            told = f"names the column '{twice[0]}' twice" if twice else "has no first line that names its columns"
+        if not names:
+            told, help = "has no first line that names its columns", "write the columns' names in its first line"
+            raise BatchError("input", f"{self._path} {told}", help)
+        if twice:
+            told = f"names the column '{twice[0]}' twice"
             raise BatchError("input", f"{self._path} {told}", "give each column a name of its own")
+        if len(names) == 1 and (word := next((word for at, word in _OTHERS.items() if at in names[0]), None)):
+            raise BatchError("input", f"{self._path} has {word} between its columns", "write it with commas")
         return tuple(names)
 
 

@@ -40,7 +40,10 @@ def decode(values: Mapping[str, Any], specs: Sequence[TensorSpec], sizes: dict[s
 
 def _decoded(value: Any, spec: TensorSpec, sizes: dict[str, int]) -> Array:
     try:
-        array = checked(_array(value, spec, sizes), spec, sizes)
+        array = _array(value, spec, sizes)
+        if array.shape[:1] == (0,) and spec.shape and isinstance(spec.shape[0], str):
+            raise BadTensorError(f"wants {spec}, has an empty batch: send a row at least")
+        array = checked(array, spec, sizes)
         _check_sizes(array, spec)
         check_range(array, spec)
     except BadTensorError as fault:

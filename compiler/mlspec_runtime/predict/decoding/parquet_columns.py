@@ -75,6 +75,10 @@ def _read(content: bytes, names: Sequence[str], texts: bool) -> Any:
 
 def _check_columns(metadata: Any, names: Sequence[str], kinds: frozenset[str]) -> None:
     found = [metadata.schema.column(at) for at in range(metadata.num_columns)]
+    for column in found:
+        name = column.path.split(".")[0]
+        if column.max_repetition_level and name in names:
+            raise BadTensorError("holds lists: wants one value a row", (name,))
     column_order([column.path for column in found], names)
     for column in found:
         if column.max_repetition_level or column.max_definition_level > 1 or column.physical_type not in kinds:

@@ -74,11 +74,22 @@ def _of_csv(text: str, spec: TensorSpec) -> Array:
     csv.field_size_limit(_LONGEST_CELL)  # the whole process's, which others set for files
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        order = column_order(next(reader, []), spec.columns)
+        order = column_order(_header(next(reader, []), spec), spec.columns)
         rows = [_parsed(cells, order, spec, row) for row, cells in enumerate(filter(None, reader))]
     except csv.Error:
         raise BadTensorError(f"is no CSV at line {reader.line_num}") from None
     return of_rows(rows, spec)
+
+
+def _header(names: list[str], spec: TensorSpec) -> list[str]:
+    """The first line, where it is one of a table with commas. Raises BadTensorError."""
+    if not names:
+        raise BadTensorError(f"is empty: its first line names the columns {', '.join(spec.columns)}"[:200])
+    if len(names) == 1 and names[0] not in spec.columns:
+        for separator, word in ((";", "semicolons"), ("\t", "tabs")):
+            if separator in names[0]:
+                raise BadTensorError(f"has columns that {word} separate: write it with commas")
+    return names
 
 
 def column_order(names: Sequence[str], columns: Sequence[str]) -> list[int]:
