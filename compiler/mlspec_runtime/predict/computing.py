@@ -222,10 +222,11 @@ class Computing:
         jobs = [job for job, item in pairs]
         good = [job for job, item in pairs if isinstance(item, Output)]
         self._room.leave_all(jobs, took_s=took_s if good else None)
-        deliver(pairs)
+        # Before the answers go out: who has one and asks for health or metrics finds it counted.
         if good and good[0].inputs is not None:
             self.good_at = time.monotonic()
             self._note(sum(job.rows for job in good), len(good), took_s)
+        deliver(pairs)
 
     def _note(self, rows: int, requests: int, took_s: float) -> None:
         most = self._batching.max_rows if self._batching.max_rows > 1 else rows
