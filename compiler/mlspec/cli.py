@@ -5,19 +5,33 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mlspec import __version__
+from mlspec.arguments import (
+    count,
+    counts,
+    names,
+    path,
+    port,
+    renamed,
+    seconds,
+    takes_format,
+    takes_one_spec,
+    takes_reproducible,
+    takes_roots,
+    takes_specs,
+    takes_target,
+    whole,
+    words,
+)
 from mlspec.errors import CommandError
 from mlspec.exit_codes import FAILED, FINDINGS, INTERRUPTED, OUR_BUG, USAGE
 from mlspec.streams import tolerant
 
-FORMATS = ("text", "concise", "json", "sarif", "github")
 _SCHEMAS = (
     *("mlspec", "project", "plan", "plan-report", "lock", "calibration"),
     *("machine", "chips", "machines", "working_set"),
@@ -25,7 +39,6 @@ _SCHEMAS = (
 _WRONG_USAGE = "usage"
 """The code of what no argument's own form forbids: two that don't go together."""
 _EXIT_CODES = "exit codes: 0 fine, 1 findings, 2 wrong usage, 3 the build failed, 4 a bug of mlspec's"
-_MOST_CLIENTS = 512
 _NAME_OF_A_MACHINE = "capture: the profile's file is machines/NAME.yaml; show: a product, or a profile's file"
 _BUG = """\
 mlspec: internal error: {error}
@@ -131,54 +144,52 @@ def _command(commands: _Commands, name: str, about: str, module: str = "") -> ar
 
 def _add_build(commands: _Commands) -> None:
     parser = _command(commands, "build", "check specs and write their bundles")
-    _takes_specs(parser)
-    parser.add_argument("-o", "--out", type=_path, metavar="DIR", help="where bundles go (the project's build/)")
-    _takes_target(parser)
+    takes_specs(parser)
+    parser.add_argument("-o", "--out", type=path, metavar="DIR", help="where bundles go (the project's build/)")
+    takes_target(parser)
     parser.add_argument("--no-models", action="store_true", help="no links to models, and none is quantized here")
-    _takes_reproducible(parser)
-    _takes_format(parser)
+    takes_reproducible(parser)
+    takes_format(parser)
 
 
 def _add_check(commands: _Commands) -> None:
     parser = _command(commands, "check", "check specs and their models; write nothing")
-    _takes_specs(parser)
-    _takes_reproducible(parser)
-    _takes_format(parser)
+    takes_specs(parser)
+    takes_reproducible(parser)
+    takes_format(parser)
 
 
 def _add_plan(commands: _Commands) -> None:
     parser = _command(commands, "plan", "show what is decided for each target, its memory and its speed")
-    _takes_one_spec(parser)
+    takes_one_spec(parser)
     parser.add_argument(
-        "--machines", type=_words, metavar="all|NAME", help="which Macs can serve it: all, or those so named"
+        "--machines", type=words, metavar="all|NAME", help="which Macs can serve it: all, or those so named"
     )
-    parser.add_argument("--html", type=_path, metavar="FILE", help="write a page to look at")
+    parser.add_argument("--html", type=path, metavar="FILE", help="write a page to look at")
     parser.add_argument("--output-format", choices=("text", "json"), default="text", help="(%(default)s)")
 
 
 def _add_why(commands: _Commands) -> None:
     parser = _command(commands, "why", "tell one decided value's whole story")
-    parser.add_argument("spec", type=_path, metavar="SPEC")
+    parser.add_argument("spec", type=path, metavar="SPEC")
     parser.add_argument("key", nargs="?", metavar="KEY", help="as in service.concurrency; without one: all keys")
-    _takes_target(parser)
-    _takes_roots(parser)
+    takes_target(parser)
+    takes_roots(parser)
 
 
 def _add_lock(commands: _Commands) -> None:
     parser = _command(commands, "lock", "commit what is known of a spec's models, so that it builds without them")
-    _takes_specs(parser)
+    takes_specs(parser)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a lock would change")
-    _takes_format(parser)
+    takes_format(parser)
 
 
 def _add_machine(commands: _Commands) -> None:
     parser = _command(commands, "machine", "capture this Mac's profile; list and show known machines")
     parser.add_argument("action", choices=("capture", "list", "show"))
     parser.add_argument("name", nargs="?", metavar="NAME", help=_NAME_OF_A_MACHINE)
-    parser.add_argument(
-        "--from", dest="from_dir", type=_path, metavar="DIR", help="capture: read recorded output there"
-    )
-    parser.add_argument("-o", "--out", type=_path, metavar="FILE", help="capture: the profile to write")
+    parser.add_argument("--from", dest="from_dir", type=path, metavar="DIR", help="capture: read recorded output there")
+    parser.add_argument("-o", "--out", type=path, metavar="FILE", help="capture: the profile to write")
     parser.add_argument("--force", action="store_true", help="capture: replace a profile that is there")
     parser.add_argument("--output-format", choices=("text", "json"), default="text", help="(%(default)s)")
 
@@ -190,66 +201,66 @@ def _add_doctor(commands: _Commands) -> None:
 
 def _add_serve(commands: _Commands) -> None:
     parser = _command(commands, "serve", "build a spec and serve it here, until Ctrl-C")
-    _takes_one_spec(parser)
+    takes_one_spec(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
-    parser.add_argument("--port", type=_port, default=3000, help="port to listen at (%(default)s)")
+    parser.add_argument("--port", type=port, default=3000, help="port to listen at (%(default)s)")
 
 
 def _add_test(commands: _Commands) -> None:
     parser = _command(commands, "test", "build and serve a spec, run its tests against it, stop")
-    _takes_one_spec(parser)
+    takes_one_spec(parser)
 
 
 def _add_bench(commands: _Commands) -> None:
     parser = _command(commands, "bench", "build and serve a spec, load it at several concurrencies, show its speed")
-    _takes_one_spec(parser)
+    takes_one_spec(parser)
     levels = "clients at once, one load after the other (1,2,4,8)"
-    parser.add_argument("--concurrency", type=_counts, default=[1, 2, 4, 8], metavar="N,N", help=levels)
+    parser.add_argument("--concurrency", type=counts, default=[1, 2, 4, 8], metavar="N,N", help=levels)
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--requests", type=_count, metavar="N", help="in each load (4 of each client, 8 at least)")
-    length.add_argument("--duration", type=_seconds, metavar="S", help="seconds of each load, in place of a number")
+    length.add_argument("--requests", type=count, metavar="N", help="in each load (4 of each client, 8 at least)")
+    length.add_argument("--duration", type=seconds, metavar="S", help="seconds of each load, in place of a number")
     prompts = "generate prompts of about so many (else the spec's tests are asked; 64 if it has none)"
-    parser.add_argument("--prompt-tokens", type=_count, metavar="N", help=prompts)
-    parser.add_argument("--max-tokens", type=_count, metavar="N", help="of each answer (as the test says, or 64)")
+    parser.add_argument("--prompt-tokens", type=count, metavar="N", help=prompts)
+    parser.add_argument("--max-tokens", type=count, metavar="N", help="of each answer (as the test says, or 64)")
     rows = "generate requests of so many rows, for a model of tensors (else the spec's tests are asked; 1 without any)"
-    parser.add_argument("--rows", type=_count, metavar="N", help=rows)
+    parser.add_argument("--rows", type=count, metavar="N", help=rows)
     parser.add_argument(
-        "--shared-prefix", type=_whole, default=0, metavar="N", help="tokens that all prompts begin with"
+        "--shared-prefix", type=whole, default=0, metavar="N", help="tokens that all prompts begin with"
     )
     parser.add_argument("--adapters", metavar="mix|NAME", help="ask for this adapter, or for all in turn")
     parser.add_argument("--endpoint", choices=("stream", "predict", "chat", "completions"), help="(the first there is)")
     parser.add_argument("--repeat", action="store_true", help="ask the same again, so that kept answers may be given")
-    parser.add_argument("--seed", type=_whole, default=0, metavar="N", help="of the prompts (%(default)s)")
+    parser.add_argument("--seed", type=whole, default=0, metavar="N", help="of the prompts (%(default)s)")
     parser.add_argument("--url", metavar="URL", help="load a service that runs there; build and serve nothing")
     calibrate = "measure batches of 1 to 64 rows of a model of tensors, and keep that beside the spec, for its plan"
     parser.add_argument("--calibrate", action="store_true", help=calibrate)
     parser.add_argument("--api-key-env", metavar="NAME", help="the variable with the key (service.auth's)")
-    parser.add_argument("--save", type=_path, metavar="FILE", help="keep what was measured, as JSON")
-    parser.add_argument("--compare", type=_path, metavar="FILE", help="show what is other than in this kept file")
-    parser.add_argument("--html", type=_path, metavar="FILE", help="write a page to look at")
+    parser.add_argument("--save", type=path, metavar="FILE", help="keep what was measured, as JSON")
+    parser.add_argument("--compare", type=path, metavar="FILE", help="show what is other than in this kept file")
+    parser.add_argument("--html", type=path, metavar="FILE", help="write a page to look at")
     parser.add_argument("--output-format", choices=("text", "json"), default="text", help="(%(default)s)")
 
 
 def _add_predict(commands: _Commands) -> None:
     parser = _command(commands, "predict", "build a spec and run its model over all rows of a file or a folder")
-    _takes_one_spec(parser)
+    takes_one_spec(parser)
     rows = "a .parquet, .jsonl or .csv file, or a folder of such files, of images or of texts"
-    parser.add_argument("--input", type=_path, required=True, metavar="PATH", help=rows)
+    parser.add_argument("--input", type=path, required=True, metavar="PATH", help=rows)
     parser.add_argument(
-        "--output", type=_path, required=True, metavar="FILE", help="the .parquet, .jsonl or .csv file to write"
+        "--output", type=path, required=True, metavar="FILE", help="the .parquet, .jsonl or .csv file to write"
     )
-    parser.add_argument("--failed", type=_path, metavar="FILE", help="rows without an answer (OUTPUT.failed.jsonl)")
+    parser.add_argument("--failed", type=path, metavar="FILE", help="rows without an answer (OUTPUT.failed.jsonl)")
     columns = "the columns that an input takes, where its name isn't the column's (again for another input)"
     parser.add_argument(
-        "--column", action="append", default=[], type=_renamed, metavar="INPUT=COLUMN[,COLUMN]", help=columns
+        "--column", action="append", default=[], type=renamed, metavar="INPUT=COLUMN[,COLUMN]", help=columns
     )
     kept = "columns of the input that the output has in place of the row's number"
-    parser.add_argument("--keep", type=_names, metavar="COLUMN[,COLUMN]", help=kept)
+    parser.add_argument("--keep", type=names, metavar="COLUMN[,COLUMN]", help=kept)
     parser.add_argument("--restart", action="store_true", help="throw away what earlier runs did, and their output")
     together = "rows of a request, for models of tensors (as many as their size allows)"
-    parser.add_argument("--batch-rows", type=_count, metavar="N", help=together)
+    parser.add_argument("--batch-rows", type=count, metavar="N", help=together)
     parts = "what is kept if it is ended, at most; else what was done 10 s before (%(default)s)"
-    parser.add_argument("--rows-per-part", type=_count, default=100_000, metavar="N", help=parts)
+    parser.add_argument("--rows-per-part", type=count, default=100_000, metavar="N", help=parts)
     parser.add_argument("--engine", choices=("local", "ray"), default="local", help="what computes (%(default)s)")
     parser.epilog = (
         "exit codes: 0 every row has an answer, 1 some rows failed or nothing was done, 2 wrong usage, "
@@ -259,8 +270,8 @@ def _add_predict(commands: _Commands) -> None:
 
 def _add_init(commands: _Commands) -> None:
     parser = _command(commands, "init", "write a commented spec for a model's folder")
-    parser.add_argument("model", nargs="?", type=_path, metavar="DIR", help="a model's folder to look at")
-    parser.add_argument("-o", "--out", type=_path, metavar="FILE", help="the spec to write (specs/NAME.yaml)")
+    parser.add_argument("model", nargs="?", type=path, metavar="DIR", help="a model's folder to look at")
+    parser.add_argument("-o", "--out", type=path, metavar="FILE", help="the spec to write (specs/NAME.yaml)")
     parser.add_argument("--name", help="the service's name (from the folder's)")
     parser.add_argument("--example", action="store_true", help="write the example: a spec, a tiny model, an adapter")
     parser.add_argument("--runner", metavar="NAME", help="write a project of a runner of your own (mlspec-NAME-runner)")
@@ -268,9 +279,9 @@ def _add_init(commands: _Commands) -> None:
 
 def _add_others(commands: _Commands) -> None:
     fetch = _command(commands, "fetch", "download the models that specs name on the Hugging Face hub")
-    _takes_specs(fetch)
+    takes_specs(fetch)
     fmt = _command(commands, "fmt", "format specs; comments are kept")
-    fmt.add_argument("specs", nargs="+", type=_path, metavar="SPEC", help="a spec, or a folder of specs")
+    fmt.add_argument("specs", nargs="+", type=path, metavar="SPEC", help="a spec, or a folder of specs")
     fmt.add_argument("--check", action="store_true", help="write nothing; exit 1 if a spec would change")
     schema = _command(commands, "schema", "print the JSON Schema of a spec")
     schema.add_argument("kind", nargs="?", choices=_SCHEMAS, default="mlspec", help="(%(default)s)")
@@ -279,100 +290,3 @@ def _add_others(commands: _Commands) -> None:
     templates = _command(commands, "templates", "list, show or eject the templates of bundles")
     templates.add_argument("action", choices=("list", "show", "eject"))
     templates.add_argument("name", nargs="?", metavar="TEMPLATE")
-
-
-def _takes_specs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("specs", nargs="+", type=_path, metavar="SPEC", help="a spec, or a folder of specs")
-    _takes_roots(parser)
-
-
-def _takes_one_spec(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("spec", type=_path, metavar="SPEC")
-    _takes_target(parser)
-    _takes_roots(parser)
-
-
-def _takes_target(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--target", metavar="NAME", help="this target only")
-
-
-def _takes_roots(parser: argparse.ArgumentParser) -> None:
-    help = "where a root that mlspec.yaml declares is on this computer"
-    parser.add_argument("--root", action="append", default=[], type=_root, metavar="NAME=DIR", help=help)
-
-
-def _takes_reproducible(parser: argparse.ArgumentParser) -> None:
-    help = "refuse what depends on this computer (machine: auto)"
-    parser.add_argument("--reproducible", action="store_true", help=help)
-
-
-def _takes_format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output-format", choices=FORMATS, default="text", help="of what is found (%(default)s)")
-
-
-def _path(text: str) -> Path:
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError("a path can't be empty")
-    return Path(text)
-
-
-def _words(text: str) -> str:
-    if not text.replace(",", " ").split():
-        raise argparse.ArgumentTypeError("it can't be empty: all, or parts of a name, as in 'mini M4'")
-    return text
-
-
-def _root(text: str) -> tuple[str, Path]:
-    name, equals, folder = text.partition("=")
-    if not (name and equals and folder):
-        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=DIR")
-    try:
-        return name, Path(folder).expanduser().absolute()
-    except (RuntimeError, OSError) as problem:
-        raise argparse.ArgumentTypeError(f"'{folder}': {problem}") from problem
-
-
-def _renamed(text: str) -> tuple[str, str]:
-    name, equals, columns = text.partition("=")
-    if not (name and equals and columns):
-        raise argparse.ArgumentTypeError(f"'{text}' is not INPUT=COLUMN")
-    return name, columns
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"'{text}' is no list of columns, each named once")
-    return names
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
-        raise argparse.ArgumentTypeError(f"'{text}' is no whole number")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not (number := _whole(text)):
-        raise argparse.ArgumentTypeError("it must be 1 at least")
-    return number
-
-
-def _counts(text: str) -> list[int]:
-    counts = sorted({_count(part.strip()) for part in text.split(",")})
-    if counts[-1] > _MOST_CLIENTS:
-        raise argparse.ArgumentTypeError(f"more than {_MOST_CLIENTS} clients at once are too many for one computer")
-    return counts
-
-
-def _seconds(text: str) -> float:
-    number = float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text, re.ASCII) else 0.0
-    if not number:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds")
-    return number
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 1 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"'{text}' is no port: 1 to 65535")
-    return int(text)
