@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,18 @@ def prompts(project: Path, count: int) -> None:
     (project / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def killed(project: Path, arguments: Sequence[str], parts: int) -> None:
+    """Run until so many parts are done, then kill the command and all of its processes."""
+    with subprocess.Popen([*MLSPEC, *arguments], cwd=project, start_new_session=True) as process:
+        deadline = time.monotonic() + 120
+        while len(list(project.glob("*.parts/part-*"))) < parts:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        for one in (process.pid, *descendants(process.pid)):
+            os.kill(one, signal.SIGKILL)
+
+
 def test_every_row_has_its_own_answer(project: Path) -> None:
     prompts(project, 40)
     done = run(project, "--input", "in.jsonl", "--output", "out.jsonl")
@@ -66,15 +79,7 @@ def test_every_row_has_its_own_answer(project: Path) -> None:
 def test_killed_and_gone_on_with_it_gives_the_same(project: Path) -> None:
     prompts(project, 400)
     arguments = ["--input", "in.jsonl", "--output", "killed.jsonl", "--rows-per-part", "20"]
-    with subprocess.Popen([*MLSPEC, *arguments], cwd=project, start_new_session=True) as process:
-        deadline = time.monotonic() + 120
-        while not list(project.glob("killed.jsonl.parts/part-*")):
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.05)
-        children = descendants(process.pid)
-        for one in (process.pid, *children):
-            os.kill(one, signal.SIGKILL)
+    killed(project, arguments, parts=1)
     assert run(project, *arguments).returncode == 1
     assert run(project, "--input", "in.jsonl", "--output", "whole.jsonl").returncode == 1
     assert (project / "killed.jsonl").read_text() == (project / "whole.jsonl").read_text()

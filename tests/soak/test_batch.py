@@ -1,4 +1,4 @@
-"""A million rows through `mlspec predict`, killed five times: every row once, and memory stays flat."""
+"""A million rows, or five hundred prompts, through `mlspec predict`, killed five times: every row once, memory flat."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from e2e.test_batch import killed, prompts, records, run
 from mlspec.descendants import descendants
 from projects import example
 
@@ -92,3 +93,17 @@ def _expected(project: Path, values: np.ndarray) -> np.ndarray:
     iris.load(project / "specs/models/iris/artifacts")
     species: np.ndarray = iris.predict({"flowers": values})["species"]
     return species
+
+
+def test_five_hundred_prompts_killed_five_times(tmp_path: Path) -> None:
+    project = example(tmp_path / "project")
+    prompts(project, 500)
+    arguments = ["--input", "in.jsonl", "--output", "killed.jsonl", "--rows-per-part", "10"]
+    for kill in range(KILLS):
+        killed(project, arguments, parts=8 * (kill + 1))
+    assert run(project, *arguments).returncode == 1
+    assert run(project, "--input", "in.jsonl", "--output", "whole.jsonl").returncode == 1
+    assert (project / "killed.jsonl").read_text() == (project / "whole.jsonl").read_text()
+    assert [row["row"] for row in records(project / "whole.jsonl")] == [n for n in range(500) if n not in (7, 9)]
+    failed = records(project / "killed.jsonl.failed.jsonl")
+    assert [row["row"] for row in failed] == [7, 9]
