@@ -66,7 +66,7 @@ def test_a_single_row_is_one() -> None:
 def test_csv(dtype: Any, text: str, rows: Any) -> None:
     spec = TensorSpec("x", dtype, ("n", 2), columns=ROWS.columns)
     if not rows:
-        assert "has the shape [0]" in fault({"csv": text}, spec).message
+        assert "has an empty batch" in fault({"csv": text}, spec).message
         return
     assert decoded(File("text/csv", text.encode()), spec).tolist() == rows
     assert decoded({"csv": text.removeprefix("\ufeff")}, spec).tolist() == rows
@@ -75,7 +75,7 @@ def test_csv(dtype: Any, text: str, rows: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "field", "told"),
     [
-        ("", "inputs.x.a", "is missing"),
+        ("", "inputs.x", "is empty"),
         ("a\n1\n", "inputs.x.b", "is missing"),
         ("a,b,c\n1,2,3\n", "inputs.x.c", "no column"),
         ("a,b,a\n1,2,3\n", "inputs.x.a", "twice there"),
