@@ -246,3 +246,18 @@ class _Asked(pickle._Unpickler):  # type: ignore[misc, name-defined]
 
 def _told(*arguments: Any) -> None:
     raise LookupError("it would have run")
+
+
+def test_a_line_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    with (tmp_path / "weights.bin").open("wb") as file:
+        file.write(b"V")
+        file.truncate(100 << 30)  # of zeros that take no place
+    assert pickle_in(tmp_path / "weights.bin") == "a pickle"
+
+
+def test_weights_whose_length_is_an_operation_are_none(tmp_path: Path) -> None:
+    header = b'{"w":{"dtype":"U8","shape":[107374182400],"data_offsets":[0,107374182400]}}'.ljust(ord("V"))
+    with (tmp_path / "net.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + (100 << 30))
+    assert pickle_in(tmp_path / "net.safetensors") is None

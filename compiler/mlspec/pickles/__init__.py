@@ -14,6 +14,7 @@ from typing import BinaryIO
 from mlspec.characters import quoted, visible
 from mlspec.looking import kind_of
 from mlspec.model.facts import ModelRef
+from mlspec.model_files import BadModelFileError, tensors
 from mlspec.pickles.archives import Member, Unreadable, tar_members, zip_members
 from mlspec.pickles.npy import holds_objects, is_npy
 from mlspec.pickles.opcodes import is_pickle
@@ -35,10 +36,21 @@ def pickle_in(path: Path) -> str | None:
     Raises:
         OSError: it can't be read.
     """
-    if kind_of(path) != "file":
+    if kind_of(path) != "file" or _is_safetensors(path):
         return None
     with path.open("rb") as file:
         return _kind(file)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By name and header: nobody opens it as anything else. It may be large, and begin as a pickle could."""
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        tensors(path)
+    except BadModelFileError:
+        return False
+    return True
 
 
 def refuse_pickles(ref: ModelRef, folder: Path, names: Iterable[str], faults: Faults, help: str) -> bool:

@@ -20,6 +20,8 @@ _ENOUGH_OPERATIONS = 4096
 """So many without a fault are no accident, and a file may hold any number before the one that calls."""
 _ENOUGH_OF_MARKED = 3
 _LONGEST_LINE = 1 << 16
+_LINES_READ_BYTES = 64 << 20
+"""A line that is longer is not read to its end: weights are none, and what has one is taken for a pickle."""
 _LARGEST_FILE_BYTES = 1 << 40
 """Beyond what a system's files can have, it refuses to put a file to a place."""
 _LENGTH_BYTES = {
@@ -37,6 +39,10 @@ class _NotOneError(Exception):
 
 class _EndsError(Exception):
     """The content ends within an operation."""
+
+
+class _EndlessError(Exception):
+    """An operation takes a line that is too long to be read."""
 
 
 def is_pickle(file: BinaryIO) -> bool:
@@ -58,6 +64,8 @@ def _follow(file: BinaryIO, marked: bool) -> bool:
             operation = _next(file, stack)
         except _NotOneError:
             return False
+        except _EndlessError:
+            return True
         except _EndsError:
             return marked and count >= _ENOUGH_OF_MARKED
         if operation in _ASKING and not marked:
@@ -126,7 +134,10 @@ def _line(file: BinaryIO) -> bytes | None:
     line = file.readline(_LONGEST_LINE)
     if line.endswith(b"\n"):
         return line[:-1]
+    end = file.tell() + _LINES_READ_BYTES
     while line and not line.endswith(b"\n"):
+        if file.tell() > end:
+            raise _EndlessError
         line = file.readline(_LONGEST_LINE)
     if not line:
         raise _EndsError
