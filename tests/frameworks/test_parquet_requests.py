@@ -96,7 +96,7 @@ def dates() -> Any:
         ({"a": ["x"], "b": ["y"]}, "a", "another type"),
         ({"a": [True], "b": [1]}, "a", "another type"),
         ({"a": dates(), "b": [1]}, "a", "another type"),
-        ({"a": [[1]], "b": [1]}, "a", "is missing"),
+        ({"a": [[1]], "b": [1]}, "a", "holds lists"),
         ({"a": [b"x"], "b": [1]}, "a", "another type"),
         ({"a": pa.array([1], pa.decimal128(3)), "b": [1]}, "a", "another type"),
     ],

@@ -131,7 +131,6 @@ def test_what_a_class_cuts_a_network_reads(project: Path, digits: Digits) -> Non
             assert [best for best, _ in read] == digits.classes.tolist()
             second = np.argsort(-digits.logits, axis=1)[:, 1]
             assert np.mean([other for _, other in read] == second) > 0.99  # softmax rounds what is far below to zero
-            assert await outputs(service, strip=[[]] * 8) == {"left": [], "digit": []}
 
     asyncio.run(check())
 

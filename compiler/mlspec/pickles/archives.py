@@ -40,7 +40,7 @@ def zip_members(file: BinaryIO, head: bytes, most_bytes: int) -> Iterator[Member
     """
     if not _has_end_record(file):
         if head.startswith(_BEGIN):
-            raise Unreadable("a zip archive without its list of files")
+            raise Unreadable("a zip archive that is cut off (its list of files is missing)")
         return
     try:
         with zipfile.ZipFile(file) as archive:
