@@ -411,3 +411,9 @@ def test_a_type_that_no_request_holds_is_exported_as_another(tmp_path: Path) -> 
     (told,) = checked(project(tmp_path, model([value("x", 16, ["batch", 4])], [Y])))
     assert "bfloat16" in told
     assert "export the model with another type" in told
+
+
+def test_the_example_tells_nothing_of_who_exported_it() -> None:
+    content = (folder("specs") / "models/digits-onnx/digits.onnx").read_bytes()
+    assert b"site-packages" not in content
+    assert b".py" not in content

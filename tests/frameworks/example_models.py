@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import skops.io
+import onnx
 import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_iris
@@ -20,6 +21,18 @@ from sklearn.preprocessing import StandardScaler
 from mlspec_runtime.predict.user_code import user_class
 
 DEFLATED = 8
+
+
+def without_traces(path: Path) -> None:
+    """Take out what the exporter notes of each node: stack traces, with the paths of whoever exported."""
+    model = onnx.load(path)
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:], model.metadata_props[:]
+    onnx.save(model, path)
 
 
 def digits(source: Path, out: Path) -> None:
@@ -40,6 +53,7 @@ def digits(source: Path, out: Path) -> None:
             dynamo=True,
             verbose=False,
         )
+    without_traces(out / "digits.onnx")
 
 
 def flowers(out: Path) -> None:
