@@ -9,8 +9,8 @@ import sys
 import warnings
 from pathlib import Path
 
-import skops.io
 import onnx
+import skops.io
 import torch
 from safetensors.torch import load_file
 from sklearn.datasets import load_iris
